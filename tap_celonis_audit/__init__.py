@@ -1,0 +1,1 @@
+"""Singer tap for the audit log and login history of a Celonis team."""
