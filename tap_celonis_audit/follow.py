@@ -1,0 +1,252 @@
+"""Following a log: what has not been emitted yet, late arrivals included.
+
+A run looks at three spans. The recent past, where events may still appear: asked for by count
+alone, and read again only where the count differs from what is known. The time since the
+watermark: read. And history before the first event wanted so far, if `start_date` was moved back:
+read first, so that nothing else waits for it twice.
+
+Counts are compared between two seconds that are known to have no events, so the comparison is
+exact whether Celonis' bounds are inclusive, exclusive or cut to the second. A busy log without
+such seconds is read again instead: more requests, the same result.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.keys import event_id
+from tap_celonis_audit.state import FINGERPRINT_BYTES
+from tap_celonis_audit.windows import format_second
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+    from tap_celonis_audit.reader import Event, Reader, Window
+    from tap_celonis_audit.state import Bookmark
+
+logger = logging.getLogger(__name__)
+
+#: Spans with up to this many events are read at once instead of being asked for by count.
+_WORTH_COUNTING = 100
+
+
+class Row(NamedTuple):
+    """An event and its name."""
+
+    event_id: str
+    event: Event
+
+
+class Follower:
+    """Brings a bookmark up to date.
+
+    Args:
+        reader: Reads the log.
+        bookmark: Where the last run ended; moved forward behind the rows that were taken.
+        commit: Called when the bookmark is true again, after rows were taken.
+        now: Gives the time at which this run began, in seconds since 1970.
+        settle_seconds: The newest events are left for the next run.
+        late_seconds: How late an event may appear.
+        name: Stream, for messages.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        bookmark: Bookmark,
+        *,
+        commit: Callable[[], None],
+        now: Callable[[], float],
+        settle_seconds: int,
+        late_seconds: int,
+        name: str,
+    ) -> None:
+        self._reader = reader
+        self._bookmark = bookmark
+        self._commit = commit
+        self._now = now
+        self._settle_seconds = settle_seconds
+        self._late_seconds = late_seconds
+        self._name = name
+        self._known_until = bookmark.watermark
+        self._is_calibrated = bookmark.watermark > bookmark.start
+        self.late = 0
+        """Events that were found after their time had been read."""
+
+    def rows(self, *, start: int, end: int | None) -> Iterator[Sequence[Row]]:
+        """Give what was not emitted yet, window by window, each in ascending order.
+
+        Args:
+            start: Second from which events are wanted.
+            end: Second before which events are wanted; None for all that have settled.
+
+        Raises:
+            TapError: A window cannot be proven complete.
+        """
+        yield from self._older_history(start)
+        read_from = yield from self._recent_past()
+        settled = int(self._now() - self._settle_seconds)
+        end = settled if end is None else min(end, settled)
+        if read_from < end:
+            yield from self._read(read_from, end)
+
+    def _older_history(self, start: int) -> Iterator[Sequence[Row]]:
+        """Read what lies before everything read so far, if it is wanted now."""
+        bookmark = self._bookmark
+        if start >= bookmark.start:
+            bookmark.gap = None
+            return
+        logger.info("%s: start_date was moved back; older history is read first", self._name)
+        resumed = bookmark.gap is not None and bookmark.gap[0] <= start
+        at = max(start, bookmark.gap[1]) if bookmark.gap and resumed else start
+        for window in self._reader.read(at, bookmark.start):
+            yield list(_name_events(window.events))
+            bookmark.gap = (start, window.end)
+            self._commit()
+        bookmark.start, bookmark.gap = start, None
+        self._commit()
+
+    def _recent_past(self) -> Generator[Sequence[Row], None, int]:
+        """Look for late arrivals by count; return the second from which to read on."""
+        watch, watermark = self._bookmark.watch, self._bookmark.watermark
+        if watch.expected(watch.start, watermark) <= _WORTH_COUNTING:
+            return watch.start
+        low = watch.quiet(range(watch.start, watermark))
+        high = watch.quiet(range(watermark - 1, watch.start, -1))
+        if low is None or high is None or high - low < 2:  # noqa: PLR2004 -- nothing lies between
+            return watch.start
+        yield from self._verify(low + 1, high)
+        if low > watch.start or watch.start == self._bookmark.start:
+            yield from self._read(watch.start, low + 1)
+        return high
+
+    def _verify(self, start: int, end: int) -> Iterator[Sequence[Row]]:
+        """Compare the count of ``[start, end)``, which lies between two quiet seconds."""
+        watch = self._bookmark.watch
+        expected = watch.expected(start, end)
+        counted = self._reader.count(start - 1, end)
+        if counted == expected:
+            return
+        middle = self._quiet_middle(start, end) if expected > _WORTH_COUNTING else None
+        if middle is None or counted is None:
+            yield from self._read(start, end)
+            return
+        yield from self._verify(start, middle)
+        yield from self._verify(middle + 1, end)
+        if watch.expected(start, end) != counted:
+            yield from self._read(middle, middle + 1)
+        if watch.expected(start, end) != counted:
+            yield from self._read(start, end)
+
+    def _quiet_middle(self, start: int, end: int) -> int | None:
+        """Give a second without events in the middle third of a span."""
+        watch, middle, third = self._bookmark.watch, (start + end) // 2, (end - start) // 3
+        return next(
+            (
+                second
+                for offset in range(third // 2)
+                for second in (middle + offset, middle - offset)
+                if start < second < end - 1 and watch.is_quiet(second)
+            ),
+            None,
+        )
+
+    def _read(self, start: int, end: int) -> Iterator[Sequence[Row]]:
+        """Read a span and give what is new in it."""
+        for window in self._reader.read(start, end):
+            self._calibrate(window)
+            rows = list(_name_events(window.events))
+            yield self._new(rows)
+            self._take_over(window, rows)
+            self._commit()
+
+    def _calibrate(self, window: Window) -> None:
+        """See once, on the first contact, that a second asked for is the second answered."""
+        if self._is_calibrated or not window.events:
+            return
+        self._is_calibrated = True
+        if not self._reader.contains(window.events[-1]):
+            raise TapError(
+                f"{self._name}: asked for the second of an event that Celonis had just shown, it "
+                "shows nothing: it misreads the time range, so a complete copy cannot be made. "
+                "Please report this."
+            )
+
+    def _new(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Leave out what earlier runs emitted."""
+        watch, new, repeated = self._bookmark.watch, [], 0
+        for second, group in groupby(rows, key=lambda row: row.event.second):
+            members = list(group)
+            if second is None or second >= self._known_until or second not in watch.counts:
+                fresh = members
+            elif second in watch.fingerprints:
+                known = set(watch.fingerprints[second])
+                fresh = [row for row in members if _fingerprint(row) not in known]
+            else:
+                # Too many events to know each by heart: by count only.
+                fresh = [] if len(members) == watch.counts[second] else members
+                repeated += min(len(fresh), watch.counts[second])
+            if second is not None and second < self._known_until:
+                self.late += len(fresh)
+            new += fresh
+        if repeated:
+            logger.warning(
+                "%s: about %d events are emitted again with the same event_id, since too many are "
+                "recent to know each of them; lower late_arrival_seconds to avoid this",
+                self._name,
+                repeated,
+            )
+        return new
+
+    def _take_over(self, window: Window, rows: Sequence[Row]) -> None:
+        bookmark, horizon = self._bookmark, int(self._now()) - self._late_seconds
+        watch = bookmark.watch
+        start = max(window.start, watch.start)
+        seconds = {
+            second: tuple(_fingerprint(row) for row in group)
+            for second, group in groupby(rows, key=lambda row: row.event.second)
+            if second is not None and second >= start
+        }
+        self._tell_deletions(start, window.end, seconds)
+        watch.replace(start, window.end, seconds)
+        bookmark.watermark = max(bookmark.watermark, window.end)
+        if window.end >= self._known_until:
+            watch.forget(before=min(horizon, bookmark.watermark))
+        if watch.limit():
+            logger.info("%s: too many recent events to know each; watched by count", self._name)
+
+    def _tell_deletions(
+        self, start: int, end: int, seconds: Mapping[int, tuple[bytes, ...]]
+    ) -> None:
+        """Warn if events that were read before are gone: on an audit log, that is news."""
+        if start >= self._known_until:
+            return
+        known = [
+            (number, len(seconds.get(second, ())))
+            for second, number in self._bookmark.watch.counts.items()
+            if start <= second < end
+        ]
+        if any(now < before for before, now in known):
+            logger.warning(
+                "%s: events were deleted in Celonis: of %d that were read between %s and %s, "
+                "%d are left",
+                self._name,
+                sum(before for before, _ in known),
+                format_second(start),
+                format_second(end),
+                sum(min(before, now) for before, now in known),
+            )
+
+
+def _fingerprint(row: Row) -> bytes:
+    return bytes.fromhex(row.event_id[: 2 * FINGERPRINT_BYTES])
+
+
+def _name_events(events: Sequence[Event]) -> Iterator[Row]:
+    """Give each event its id; identical twins, which lie side by side, get one each."""
+    for _, twins in groupby(events, key=lambda event: event.key):
+        for ordinal, event in enumerate(twins):
+            yield Row(event_id(event.key, ordinal=ordinal), event)

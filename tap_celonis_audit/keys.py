@@ -1,0 +1,70 @@
+"""Identity: the same event has the same ``event_id``, whenever and however it is read.
+
+Celonis gives its log entries no id, so one is computed from their content. What is hashed, byte by
+byte, is a contract with every warehouse that holds these ids: it may only change together with
+`VERSION`, and the golden vectors in ``tests/test_keys.py`` hold it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Inside the hashed bytes. A change of any rule here is a new version, and new ids for everyone.
+VERSION = "1"
+
+#: Floats up to here that hold a whole number are spelled as that number.
+_EXACT = 2.0**63
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
+).encode
+
+
+def canonical(value: object) -> bytes:
+    """Write a JSON value so that equal values give equal bytes.
+
+    Key order, white space, the spelling of numbers (``1``, ``1.0``, ``1e0``) and whether a null
+    member is written or left out make no difference. Nulls inside arrays count.
+    """
+    return _encode(_normal(value)).encode("utf-8", "surrogatepass")
+
+
+def _normal(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    if isinstance(value, dict):
+        return {key: _normal(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_normal(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value
+
+
+def digest(*, team: str, stream: str, identity: Mapping[str, object]) -> bytes:
+    """Hash what an event is: 32 bytes, equal only for identical twins.
+
+    Args:
+        team: Host of the Celonis team.
+        stream: Name of the stream.
+        identity: The fields that make the event, as Celonis wrote them, the timestamp in the
+            fixed-width form. Fields that the stream does not know stay outside, so that one which
+            Celonis adds later does not give every old event a second id.
+    """
+    head = f"tap-celonis-audit/{VERSION}\n{team}\n{stream}\n".encode()
+    return hashlib.sha256(head + canonical(identity)).digest()
+
+
+def event_id(base: bytes, *, ordinal: int) -> str:
+    """Name one of several identical twins: 32 hexadecimal digits.
+
+    Args:
+        base: The event's digest.
+        ordinal: 0 for the first (mostly the only) event with this digest, 1 for the second, …
+    """
+    if ordinal:
+        base = hashlib.sha256(base + str(ordinal).encode()).digest()
+    return base[:16].hex()

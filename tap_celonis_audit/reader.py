@@ -1,0 +1,369 @@
+"""Reading a range of a log completely, with proof.
+
+The API has pages by number, over a log that moves: entries arrive late, expire, and ties may be
+re-ordered between two requests. So nothing is believed because it looks finished; a window counts
+as read only when one of these holds:
+
+* one answer shows all that it counts, on a page that is not full;
+* the answers of several pages agree on the count, and the copies of each record, as many as one
+  single answer showed at once, add up to it. (The lengths of the pages prove nothing: when ties
+  move between requests, a pager loses some records, gets others twice, and the sum still fits.)
+
+A count itself is believed only up to a size at which the counts of two parts were seen to add up.
+What cannot be proven is read again in smaller windows, down to one second, or fails.
+
+Times are whole UTC seconds, windows half-open. Requests ask for one second more on both sides and
+the client cuts, so it does not matter whether Celonis' bounds are inclusive, exclusive, precise to
+the millisecond or cut to the second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.windows import format_second
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+logger = logging.getLogger(__name__)
+
+#: Requests ask for this much more than is kept.
+PADDING_SECONDS = 1
+#: A window holds at most this many pages, and about this many bytes: that bounds the memory.
+MAX_PAGES = 16
+MAX_BYTES = 8 * 1024 * 1024
+#: Windows are planned to hold this part of what they may hold, since activity varies.
+_FILL = 0.75
+#: How much longer a window may be than the one before it.
+_GROWTH = 6
+#: So many proven windows in a row, and larger ones are tried again.
+_CALM = 24
+#: How often a single second is read with pages of different sizes before giving up.
+_DENSE_PASSES = 24
+#: More records than this in one second are taken for a wrong count.
+_MAX_PER_SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer."""
+
+    records: list[dict[str, Any]]
+    total: int | None
+    """Records in the requested range, as Celonis counts them; None if it does not say."""
+    limit: int
+    """Records that fit on a page: what was asked for, or what the answer says if that is less."""
+    size: int = 0
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record, and what is needed to place it."""
+
+    key: bytes
+    """Equal for records with equal content only."""
+    second: int | None
+    """None if the record has no usable timestamp."""
+    timestamp: str
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """All events of ``[start, end)``, ascending by time and key."""
+
+    start: int
+    end: int
+    events: list[Event]
+    before: int
+    """Records received from the padding before the window."""
+    after: int
+    """Records received from the padding after the window."""
+
+
+class _NotProvenError(Exception):
+    """These answers do not prove that the window is complete."""
+
+    def __init__(self, reason: str, *, again: bool = True) -> None:
+        super().__init__(reason)
+        self.again = again
+
+
+class Reader:
+    """Reads one log.
+
+    Args:
+        fetch: Gets a page: from second, to second, page number, page size.
+        parse: Makes an event of a record.
+        name: Stream, for messages.
+        page_size: Records a request.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int, int, int, int], Page],
+        parse: Callable[[dict[str, Any]], Event],
+        *,
+        name: str,
+        page_size: int,
+    ) -> None:
+        self._fetch = fetch
+        self._parse = parse
+        self._name = name
+        self._page_size = page_size
+        self._trusted = 0
+        self._pages = MAX_PAGES
+        self._calm = 0
+        self._record_bytes = 1.0
+        self._count_is_capped = False
+        self.requests = 0
+        self.unreadable: set[bytes] = set()
+        """Keys of records without a usable timestamp."""
+
+    def count(self, first: int, last: int) -> int | None:
+        """Ask how many records Celonis counts from one second to another, as its bounds go."""
+        return self._ask(first, last, 0).total
+
+    def read(self, start: int, end: int) -> Iterator[Window]:
+        """Read ``[start, end)`` as adjacent proven windows, in ascending order.
+
+        Raises:
+            TapError: A window cannot be proven complete, or the answers contradict the question.
+        """
+        at, length = start, end - start
+        while at < end:
+            stop = min(end, at + length)
+            first = self._page(at, stop, 0)
+            room, weight = self._room(), self._weight(first)
+            if weight > room and stop - at > 1:
+                length = max(1, int((stop - at) * _FILL * room / weight))
+                continue
+            yield self._prove(at, stop, first)
+            fits = _FILL * self._room() / weight if weight else _GROWTH
+            length = max(1, int((stop - at) * min(_GROWTH, fits)))
+            at = stop
+
+    def contains(self, event: Event) -> bool:
+        """Tell whether a window of the one second of this event shows it."""
+        if event.second is None:
+            return False
+        page = self._page(event.second, event.second + 1, 0)
+        shown = self._events(page, event.second, event.second + 1)
+        if page.total is not None and page.total > len(shown):
+            return True  # Too much for one page; what was shown lay within the bounds.
+        return any(other.key == event.key for other in shown)
+
+    def _room(self) -> int:
+        """Give how many records a window may hold now."""
+        room = min(self._pages * self._page_size, int(MAX_BYTES / self._record_bytes))
+        known = max(self._trusted, self._page_size)
+        return max(self._page_size, min(room, known if self._count_is_capped else 2 * known))
+
+    def _weight(self, page: Page) -> int:
+        """Give how many records a window holds, by its first page."""
+        if page.total is not None:
+            return page.total
+        return len(page.records) if _is_short(page) else 4 * self._room()
+
+    def _page(self, start: int, end: int, number: int, size: int | None = None) -> Page:
+        """Get a page of a window, padded; its records must lie where they were asked for."""
+        return self._ask(start - PADDING_SECONDS, end + PADDING_SECONDS, number, size)
+
+    def _ask(self, first: int, last: int, number: int, size: int | None = None) -> Page:
+        self.requests += 1
+        page = self._fetch(first, last, number, size or self._page_size)
+        if page.records:
+            self._record_bytes = max(page.size / len(page.records), 0.9 * self._record_bytes, 1.0)
+        return page
+
+    def _events(self, page: Page, start: int, end: int) -> list[Event]:
+        # One second more than was asked for, since Celonis may round.
+        low, high = start - PADDING_SECONDS - 1, end + PADDING_SECONDS + 1
+        events = [self._parse(record) for record in page.records]
+        for event in events:
+            if event.second is None:
+                self.unreadable.add(event.key)
+            elif not low <= event.second <= high:
+                raise TapError(
+                    f"{self._name}: asked for {format_second(low + 1)} to "
+                    f"{format_second(high - 1)}, Celonis answered with an event of "
+                    f"{event.timestamp}: it ignores or misreads the time range, so a complete "
+                    "copy cannot be made. Please report this."
+                )
+        return events
+
+    def _prove(self, start: int, end: int, first: Page) -> Window:
+        """Read one window whose first page is there."""
+        if self._is_new_maximum(first) and end - start > 1:
+            return self._read_parts(start, end, first)
+        try:
+            return self._settle(self._attempt(start, end, first))
+        except _NotProvenError as doubt:
+            logger.debug("%s: window at %s: %s", self._name, format_second(start), doubt)
+            if doubt.again:
+                try:
+                    return self._settle(self._attempt(start, end, self._page(start, end, 0)))
+                except _NotProvenError as repeated:
+                    doubt = repeated
+            if end - start == 1:
+                return self._read_dense(start, doubt)
+            self._pages, self._calm = max(1, self._pages // 2), 0
+            return self._read_parts(start, end, first, check=False)
+
+    def _settle(self, window: Window) -> Window:
+        self._calm += 1
+        if self._calm >= _CALM and self._pages < MAX_PAGES:
+            self._pages, self._calm = self._pages * 2, 0
+        return window
+
+    def _is_new_maximum(self, page: Page) -> bool:
+        """Tell whether believing the count would need more trust than it has earned."""
+        if page.total is None or _is_short(page):
+            return False
+        return page.total > self._trusted
+
+    def _read_parts(self, start: int, end: int, first: Page, *, check: bool = True) -> Window:
+        """Read a window as two; see whether their counts add up to its own."""
+        middle = self._middle(start, end, first)
+        left = self._prove(start, middle, self._page(start, middle, 0))
+        right = self._prove(middle, end, self._page(middle, end, 0))
+        window = Window(
+            start, end, [*left.events, *right.events], before=left.before, after=right.after
+        )
+        if check and first.total is not None and not self.unreadable:
+            seen = window.before + len(window.events) + window.after
+            if seen == first.total or seen == self._page(start, end, 0).total:
+                self._trusted = max(self._trusted, seen)
+            elif not self._count_is_capped:
+                self._count_is_capped = True
+                logger.warning(
+                    "%s: Celonis counts %d records where there are %d; counts above %d are not "
+                    "believed in this run",
+                    self._name,
+                    first.total,
+                    seen,
+                    max(self._trusted, self._page_size),
+                )
+        return window
+
+    def _middle(self, start: int, end: int, page: Page) -> int:
+        seconds = sorted(
+            event.second
+            for event in self._events(page, start, end)
+            if event.second is not None and start < event.second < end
+        )
+        whole = page.total is not None and page.total <= len(page.records)
+        return seconds[len(seconds) // 2] if seconds and whole else (start + end) // 2
+
+    def _attempt(self, start: int, end: int, first: Page) -> Window:
+        """Read the other pages of a window and prove it.
+
+        Raises:
+            _NotProvenError: The answers do not prove it.
+        """
+        pages = self._collect(start, end, first, self._page_size)
+        answers = [self._events(page, start, end) for page in pages]
+        copies = _most_copies(answers)
+        if first.total is not None and copies.total() != first.total:
+            raise _NotProvenError("pages overlap", again=False)
+        return self._window(start, end, answers, copies)
+
+    def _collect(self, start: int, end: int, first: Page, size: int) -> list[Page]:
+        """Get all pages of a window; they agree on a count and add up to it."""
+        total, length = first.total, len(first.records)
+        if total is None:
+            if not _is_short(first) or self._page(start, end, 1, size).records:
+                raise _NotProvenError("Celonis does not say how many records there are")
+            return [first]
+        if length > total:
+            raise _NotProvenError(f"{total} records announced, {length} received")
+        if total > _MAX_PER_SECOND or (total and not length):
+            raise _NotProvenError(f"{total} records announced, {length} received")
+        pages = [first]
+        received = length
+        last = -(-total // length) - 1 if length else 0
+        for number in range(1, last + 1):
+            page = self._page(start, end, number, size)
+            pages.append(page)
+            received += len(page.records)
+            if page.total != total and not (page.total == 0 and not page.records):
+                raise _NotProvenError("the count changed while it was read")
+            if not page.records:
+                break
+        if received != total:
+            raise _NotProvenError(f"{total} records announced, {received} received")
+        if self._is_new_maximum(first) and self._page(start, end, last + 1, size).records:
+            raise _NotProvenError(f"{total} records announced, but there are more")
+        return pages
+
+    def _read_dense(self, second: int, doubt: _NotProvenError) -> Window:
+        """Read a single second with pages of different sizes until the answers prove it.
+
+        It holds more than a page, and its records move between requests or are identical.
+        """
+        answers: list[list[Event]] = []
+        passes: list[Counter[bytes]] = []
+        total: int | None = None
+        for attempt in range(_DENSE_PASSES):
+            size = max(1, self._page_size - attempt * max(1, self._page_size // 30))
+            try:
+                first = self._page(second, second + 1, 0, size)
+                pages = self._collect(second, second + 1, first, size)
+            except _NotProvenError as again:
+                doubt = again
+                continue
+            if first.total is None:
+                break
+            if first.total != total:
+                answers, passes, total = [], [], first.total
+            now = [self._events(page, second, second + 1) for page in pages]
+            answers += now
+            copies = _most_copies(answers)
+            whole = Counter(event.key for answer in now for event in answer)
+            if copies.total() == total:
+                return self._window(second, second + 1, answers, copies)
+            if whole in passes:
+                return self._window(second, second + 1, now, whole)
+            passes.append(whole)
+        raise TapError(
+            f"{self._name}: the second at {format_second(second)} cannot be read completely "
+            f"({doubt}). Nothing from there on was taken as read; the next run tries again."
+        )
+
+    @staticmethod
+    def _window(
+        start: int, end: int, answers: Iterable[list[Event]], copies: Counter[bytes]
+    ) -> Window:
+        events: list[Event] = []
+        before = after = 0
+        for event in {event.key: event for answer in answers for event in answer}.values():
+            if event.second is None:
+                continue
+            number = copies[event.key]
+            if event.second < start:
+                before += number
+            elif event.second >= end:
+                after += number
+            else:
+                events += [event] * number
+        events.sort(key=lambda event: (event.timestamp, event.key))
+        return Window(start, end, events, before, after)
+
+
+def _is_short(page: Page) -> bool:
+    """Tell whether a page shows that nothing follows it, whatever is counted."""
+    return len(page.records) < page.limit and page.total in {None, len(page.records)}
+
+
+def _most_copies(answers: Iterable[list[Event]]) -> Counter[bytes]:
+    """Count the copies of each record, as many as one single answer showed at once."""
+    most: Counter[bytes] = Counter()
+    for answer in answers:
+        most |= Counter(event.key for event in answer)
+    return most

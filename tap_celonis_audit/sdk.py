@@ -1,0 +1,181 @@
+"""The SDK's internals that this tap replaces, where it offers no public hook.
+
+``tests/test_sdk.py`` fails if the SDK changes one of them.
+
+* A bookmark that follows the records (`Stream._increment_stream_state`): ours moves only after a
+  whole window was proven and written, and holds more than one value.
+* The value that a stream starts from (`Stream._write_starting_replication_value`): the SDK would
+  write it into the state, and compare it with a ``start_date`` that may be relative here.
+* Validation of the configuration (`Tap._validate_config`): the SDK quotes wrong values, secrets
+  too, and does not say what to do.
+* `Tap.sync_all`, which is declared final: one stream that fails must not keep the others from
+  running, and the run must fail in the end.
+* Termination (`Tap._handle_termination`): the SDK ends with status 0, and writes a STATE message
+  wherever it is, in the middle of a line too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import singer_sdk
+from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.io_base import SingerWriter
+from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand
+
+from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.settings import problems
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from types import FrameType
+
+    from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.singerlib.encoding.simple import Message
+
+
+class Stream(singer_sdk.Stream):
+    """A stream that keeps its state itself."""
+
+    def __init__(self, tap: Tap) -> None:
+        super().__init__(tap)
+        self._writes_batches = self.get_batch_config(self.config) is not None
+        self._owner = tap
+
+    def save(self, state: Mapping[str, str]) -> None:
+        """Set what the next STATE message says of this stream."""
+        self.stream_state.update(state)
+        self.state_manager.is_flushed = False
+
+    def emit_state(self) -> None:
+        """Write a STATE message, unless records wait to be written in a batch."""
+        if not self._writes_batches:
+            self._owner.state_writer.write_state(self.tap_state)
+
+    @override
+    def get_replication_key_signpost(self, context: Context | None = None) -> None:
+        return None
+
+    @override
+    def _increment_stream_state(
+        self, latest_record: Record, *, context: Context | None = None
+    ) -> None:
+        pass
+
+    @override
+    def _write_starting_replication_value(self, context: Context | None) -> None:
+        pass
+
+
+class LineWriter(SingerWriter):
+    """Writes whole lines: a signal that comes in the middle of one waits for its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_writing = False
+        self.ended_by: int | None = None
+
+    @override
+    def write_message(self, message: Message) -> None:
+        self.is_writing = True
+        try:
+            super().write_message(message)
+        except BrokenPipeError:
+            # Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise TapError(
+                "The target stopped reading. See what it says; the next run goes on from the last "
+                "state that it saved."
+            ) from None
+        finally:
+            self.is_writing = False
+        if self.ended_by is not None:
+            sys.exit(128 + self.ended_by)
+
+
+class Command(SingerCommand):
+    """The command line, with one line for what a user can mend."""
+
+    @override
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except ConfigValidationError as error:
+            for line in error.errors:
+                self.logger.error(line)  # noqa: TRY400 -- no traceback for a setting
+        except TapError as error:
+            self.logger.error(error)  # noqa: TRY400 -- no traceback for what a user can mend
+        except FileNotFoundError as error:
+            self.logger.error("There is no file %s", error.filename)  # noqa: TRY400 -- likewise
+        sys.exit(1)
+
+
+class Tap(singer_sdk.Tap):
+    """A tap that runs every stream that can run, says what is wrong, and ends as it should."""
+
+    message_writer_class = LineWriter
+    message_writer: LineWriter
+
+    @cached_property
+    def failures(self) -> dict[str, str]:
+        """What went wrong, by stream."""
+        return {}
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> Command:
+        base = super().get_singer_command()
+        return Command(
+            name=base.name,
+            callback=base.callback,
+            params=base.params,
+            help=base.help,
+            context_settings=base.context_settings,
+            logger=cls.logger,
+        )
+
+    @contextlib.contextmanager
+    def failing(self, stream: str) -> Generator[None]:
+        """Note a failure of one stream, so that the others run and the run fails in the end."""
+        try:
+            yield
+        except TapError as error:
+            self.failures[stream] = str(error)
+            self.logger.error("%s: %s", stream, str(error).removeprefix(f"{stream}: "))  # noqa: TRY400 -- no traceback for what a user can mend
+
+    @override  # type: ignore[misc]  # final, see above
+    def sync_all(self) -> None:  # ty: ignore[override-of-final-method]  # final, see above
+        super().sync_all()
+        if self.failures:
+            raise TapError(f"Failed: {', '.join(sorted(self.failures))}. See above.")
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        schema = self.config_jsonschema
+        self.append_builtin_config(schema)
+        found = problems(self._config, schema)
+        # The SDK's validator fills in the defaults as it goes.
+        list(JSONSchemaValidator(schema).iter_errors(self._config))
+        if found and raise_errors:
+            raise ConfigValidationError("The configuration is not usable", errors=found, schema={})
+        return found
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        self.logger.error("Ended by %s", signal.Signals(signum).name)
+        if self.message_writer.is_writing and self.message_writer.ended_by is None:
+            self.message_writer.ended_by = signum
+            return
+        # What was saved is true at any time: it moves only behind what was written.
+        self.state_writer.write_state(self.state)
+        sys.exit(128 + signum)

@@ -1,0 +1,282 @@
+"""The tap's settings: what is accepted, and what is said when it is not.
+
+Pure functions of the configuration; values of settings are never part of a message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from singer_sdk import typing as th
+
+from tap_celonis_audit.windows import BEGINNING, parse_setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_WAYS = "app_key; api_key; client_id with client_secret"
+_TYPE_NAMES = {"string": "a text", "integer": "a whole number", "boolean": "true or false"}
+
+SCHEMA: dict[str, Any] = th.PropertiesList(
+    th.Property(
+        "api_url",
+        th.StringType,
+        required=True,
+        title="Team URL",
+        description="URL of the Celonis team, such as https://acme.eu-1.celonis.cloud",
+    ),
+    th.Property(
+        "app_key",
+        th.StringType,
+        secret=True,
+        title="Application key",
+        description="Application key. Give this, or api_key, or client_id with client_secret",
+    ),
+    th.Property(
+        "api_key",
+        th.StringType,
+        secret=True,
+        title="User API key",
+        description="API key of a user; it has that user's rights",
+    ),
+    th.Property(
+        "client_id",
+        th.StringType,
+        secret=True,
+        title="OAuth client ID",
+        description="ID of an OAuth 2.0 client with the client credentials grant",
+    ),
+    th.Property(
+        "client_secret",
+        th.StringType,
+        secret=True,
+        title="OAuth client secret",
+        description="Secret of the OAuth 2.0 client",
+    ),
+    th.Property(
+        "oauth_client_auth",
+        th.StringType,
+        default="auto",
+        allowed_values=["auto", "basic", "post"],
+        title="OAuth client authentication",
+        description="How the OAuth client sends its secret: basic, post, or auto to try both",
+    ),
+    th.Property(
+        "start_date",
+        th.StringType,
+        title="Start date",
+        description=(
+            "First event to read when there is no state: 2025-01-31, a date-time, or 30 days ago. "
+            "Without it, all history is read"
+        ),
+    ),
+    th.Property(
+        "end_date",
+        th.StringType,
+        title="End date",
+        description="Read events before this date only; same forms as start_date",
+    ),
+    th.Property(
+        "page_size",
+        th.IntegerType(minimum=1, maximum=200),
+        default=200,
+        title="Page size",
+        description="Records per request",
+    ),
+    th.Property(
+        "settle_seconds",
+        th.IntegerType(minimum=2),
+        default=120,
+        title="Settle time (seconds)",
+        description="Events younger than this are left for the next run",
+    ),
+    th.Property(
+        "late_arrival_seconds",
+        th.IntegerType(minimum=0),
+        default=21_600,
+        title="Late arrivals (seconds)",
+        description="How late an event may appear in Celonis and still be picked up",
+    ),
+    th.Property(
+        "request_timeout_seconds",
+        th.IntegerType(minimum=1),
+        default=60,
+        title="Request timeout (seconds)",
+        description="How long to wait for Celonis to send something",
+    ),
+    th.Property(
+        "max_retries",
+        th.IntegerType(minimum=0),
+        default=8,
+        title="Retries",
+        description="How often a request is repeated after a transient failure",
+    ),
+    th.Property(
+        "user_agent",
+        th.StringType,
+        title="User agent",
+        description="User-Agent header of every request. Default: tap-celonis-audit/<version>",
+    ),
+).to_dict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration, checked."""
+
+    base_url: str
+    """Scheme and host, without a slash at the end."""
+    team: str
+    """Host of the team, which tells its rows from another team's."""
+    app_key: str | None
+    api_key: str | None
+    client_id: str | None
+    client_secret: str | None
+    oauth_client_auth: str
+    start: int
+    """Seconds since 1970."""
+    end: int | None
+    """Seconds since 1970, exclusive; None for "up to now"."""
+    page_size: int
+    settle_seconds: int
+    late_arrival_seconds: int
+    request_timeout_seconds: int
+    max_retries: int
+    user_agent: str
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, now: float | None = None) -> Settings:
+        """Take over a configuration in which `problems` finds nothing."""
+        now = time.time() if now is None else now
+        url = urlsplit(config["api_url"].strip())
+        start, end = config.get("start_date"), config.get("end_date")
+        first = parse_setting(start, now=now) if start else None
+        return cls(
+            base_url=f"{url.scheme.lower()}://{url.netloc.lower()}",
+            team=(url.hostname or "").lower(),
+            app_key=config.get("app_key"),
+            api_key=config.get("api_key"),
+            client_id=config.get("client_id"),
+            client_secret=config.get("client_secret"),
+            oauth_client_auth=config.get("oauth_client_auth", "auto"),
+            start=BEGINNING if first is None else max(BEGINNING, first),
+            end=parse_setting(end, now=now) if end else None,
+            page_size=config.get("page_size", 200),
+            settle_seconds=config.get("settle_seconds", 120),
+            late_arrival_seconds=config.get("late_arrival_seconds", 21_600),
+            request_timeout_seconds=config.get("request_timeout_seconds", 60),
+            max_retries=config.get("max_retries", 8),
+            user_agent=config.get("user_agent")
+            or f"tap-celonis-audit/{version('tap-celonis-audit')}",
+        )
+
+
+def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with a configuration: one line each, each with what to do.
+
+    Args:
+        config: The configuration as given.
+        schema: JSON schema of all settings, the SDK's own included.
+    """
+    found = list(_shape_problems(config, schema["properties"]))
+    if not any(line.startswith("api_url") for line in found):
+        found += _url_problems(config.get("api_url"))
+    found += _credential_problems(config)
+    found += _date_problems(config)
+    return found
+
+
+def _shape_problems(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in config.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else "remove it."
+            yield f'"{name}" is not a setting of this tap: {hint}'
+            continue
+        wanted = known[name]
+        kinds = wanted.get("type", [])
+        kind = next((each for each in _TYPE_NAMES if each in kinds), None)
+        if value is None or kind is None:
+            continue
+        if not _has_type(value, kind):
+            yield f"{name} must be {_TYPE_NAMES[kind]}."
+        elif "enum" in wanted and value not in wanted["enum"]:
+            yield f"{name} must be one of {', '.join(wanted['enum'])}."
+        elif kind == "integer" and not (
+            wanted.get("minimum", value) <= value <= wanted.get("maximum", value)
+        ):
+            upper = f" and at most {wanted['maximum']}" if "maximum" in wanted else ""
+            yield f"{name} must be at least {wanted['minimum']}{upper}."
+
+
+def _has_type(value: object, kind: str) -> bool:
+    if kind == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, str if kind == "string" else bool)
+
+
+def _url_problems(value: str | None) -> Iterator[str]:
+    example = "Give the team's URL, such as https://acme.eu-1.celonis.cloud"
+    if not value or not value.strip():
+        yield f"api_url is missing. {example}"
+        return
+    try:
+        url = urlsplit(value.strip())
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host, url = None, urlsplit("")
+    if not host or url.scheme.lower() not in {"http", "https"}:
+        yield f"api_url is not a URL. {example}"
+    elif "@" in url.netloc:
+        yield "api_url must not hold a user name or password. Give the key in app_key or api_key."
+    elif url.scheme.lower() == "http" and not _is_loopback(host):
+        yield "api_url must start with https:// (http is for the sandbox on this machine only)."
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _credential_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    given = {
+        name for name in ("app_key", "api_key", "client_id", "client_secret") if config.get(name)
+    }
+    ways: list[str] = [name for name in ("app_key", "api_key") if name in given]
+    if given & {"client_id", "client_secret"}:
+        ways.append("client_id and client_secret")
+    if not ways:
+        yield f"No way to authenticate is configured. Give exactly one of: {_WAYS}."
+    elif len(ways) > 1:
+        yield f"{', '.join(ways)} are configured at once. Give exactly one of: {_WAYS}."
+    elif len(given & {"client_id", "client_secret"}) == 1:
+        other = {"client_id": "client_secret", "client_secret": "client_id"}[given.pop()]
+        yield f"{other} is missing. OAuth needs client_id and client_secret."
+    for name in sorted(given):
+        value = config[name]
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            yield f"{name} holds a line break or another character that no key has. Copy it again."
+
+
+def _date_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    bounds = {}
+    for name in ("start_date", "end_date"):
+        value = config.get(name)
+        if not value or not isinstance(value, str):
+            continue
+        bounds[name] = parse_setting(value, now=time.time())
+        if bounds[name] is None:
+            yield f"{name} is not a date. Write 2025-01-31, 2025-01-31T08:00:00Z or 30 days ago."
+    start, end = bounds.get("start_date"), bounds.get("end_date")
+    if start is not None and end is not None and start >= end:
+        yield "start_date must be before end_date."

@@ -1,0 +1,92 @@
+"""The audit log: who did what in the team.
+
+https://developer.celonis.com/platform-usage-apis/audit-log-api/
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from singer_sdk import typing as th
+
+from tap_celonis_audit.errors import Api
+from tap_celonis_audit.streams.events import EVENT_ID, OPEN_OBJECT, ORIGIN, TIMESTAMP, EventStream
+from tap_celonis_audit.values import as_object, as_text
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ACTOR = re.compile(r"(\S+) \(([^()]*)\)")
+
+
+class AuditLogsStream(EventStream):
+    """Entries of the audit log."""
+
+    name = "audit_logs"
+    api = Api(
+        path="/log/api/external/audit",
+        scope="audit.log:read",
+        permission="Use Audit Logs API",
+        newer_permission="Admin & Settings – Audit logs – Use API",
+    )
+    identity_fields = (
+        "userId",
+        "userRole",
+        "event",
+        "message",
+        "ipAddress",
+        "port",
+        "diffPayload",
+    )
+    schema: ClassVar[dict[str, Any]] = th.PropertiesList(
+        EVENT_ID,
+        TIMESTAMP,
+        th.Property("event", th.StringType, description="What happened, such as GROUP_CREATED"),
+        th.Property("user_id", th.StringType, description="Who did it, as Celonis writes it"),
+        th.Property("actor_id", th.StringType, description="The id in user_id"),
+        th.Property("actor_email", th.StringType, description="The e-mail address in user_id"),
+        th.Property(
+            "actor_type",
+            th.StringType,
+            description="USER, SYSTEM for the platform itself, or UNKNOWN",
+        ),
+        th.Property("user_role", th.StringType, description="Role of the user"),
+        th.Property(
+            "ip_address", th.StringType, description="Set if the team records IP addresses"
+        ),
+        th.Property("port", th.StringType),
+        th.Property("message", OPEN_OBJECT, description="Details; the keys depend on the event"),
+        th.Property("diff_payload", OPEN_OBJECT, description="Old and new value of what changed"),
+        *ORIGIN,
+    ).to_dict()
+
+    @override
+    def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        user_id = as_text(record.get("userId"))
+        return {
+            "event": as_text(record.get("event")),
+            "user_id": user_id,
+            **parse_actor(user_id),
+            "user_role": as_text(record.get("userRole")),
+            "ip_address": as_text(record.get("ipAddress")),
+            "port": as_text(record.get("port")),
+            "message": as_object(record.get("message")),
+            "diff_payload": as_object(record.get("diffPayload")),
+        }
+
+
+def parse_actor(user_id: str | None) -> dict[str, str | None]:
+    """Take apart ``<uuid> (<e-mail>)``, or ``celonis-service (SYSTEM)`` for the platform itself."""
+    match = _ACTOR.fullmatch(user_id or "")
+    if match and match[2] == "SYSTEM":
+        return {"actor_id": match[1], "actor_email": None, "actor_type": "SYSTEM"}
+    if match and "@" in match[2]:
+        return {"actor_id": match[1], "actor_email": match[2], "actor_type": "USER"}
+    return {"actor_id": None, "actor_email": None, "actor_type": "UNKNOWN"}

@@ -1,0 +1,103 @@
+"""The tap: settings in, streams out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tap_celonis_audit import sdk
+from tap_celonis_audit.client import Client
+from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.settings import SCHEMA, Settings
+from tap_celonis_audit.streams import STREAMS
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    import click
+
+    from tap_celonis_audit.errors import Api
+    from tap_celonis_audit.streams.events import EventStream
+
+
+class TapCelonisAudit(sdk.Tap):
+    """Singer tap for the audit log and login history of a Celonis team."""
+
+    name = "tap-celonis-audit"
+    config_jsonschema: ClassVar[dict[str, Any]] = SCHEMA
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration, checked."""
+        return Settings.from_config(self.config, now=self.clock())
+
+    @cached_property
+    def client(self) -> Client:
+        """What asks Celonis; one for all streams."""
+        return Client(self.settings)
+
+    @staticmethod
+    def clock() -> float:
+        """Give this machine's time, in seconds since 1970."""
+        return time.time()
+
+    def run_time(self, api: Api) -> float:
+        """Give the time at which this run takes the log to be, in seconds since 1970.
+
+        This machine's clock or Celonis', whichever is behind: an event must not be taken for
+        settled because one of them is fast. It stands still during a run.
+        """
+        if self.client.server_time is None:
+            self.client.get(api, {"pageNumber": 0, "pageSize": 1})
+        return self._run_time
+
+    @cached_property
+    def _run_time(self) -> float:
+        now = self.clock()
+        server = self.client.server_time
+        return now if server is None else min(now, server)
+
+    @override
+    def discover_streams(self) -> list[EventStream]:
+        return [stream(self) for stream in STREAMS]
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        bookmarks = state.get("bookmarks", {}) if isinstance(state, dict) else None
+        if not isinstance(bookmarks, dict) or not all(
+            isinstance(bookmark, dict) for bookmark in bookmarks.values()
+        ):
+            raise TapError(
+                "The state is not a Singer state. Give the value of the last STATE message, or "
+                "none to start over."
+            )
+        super().load_state(state)
+
+    @classmethod
+    @override
+    def cb_test(
+        cls,
+        ctx: click.Context,
+        param: click.Option,
+        value: str,
+    ) -> None:
+        if value != "all":
+            super().cb_test(ctx, param, value)
+            return
+        given = ctx.params["config"]
+        tap = cls(config=given.config, parse_env_config=given.parse_env)
+        for stream in tap.discover_streams():
+            with tap.failing(stream.name):
+                stream.test()
+        if tap.failures:
+            raise TapError(f"The test failed for: {', '.join(sorted(tap.failures))}. See above.")
+        ctx.exit()
+
+
+if __name__ == "__main__":
+    TapCelonisAudit.cli()
