@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from tap_celonis_audit.errors import TapError, TransientError, judge_failure
+from tap_celonis_audit.errors import TapError, TeamError, TransientError, judge_failure
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -84,7 +84,7 @@ class OAuthCredentials:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = f"{settings.base_url}/oauth2/token"
-        self._host = settings.team
+        self._host = settings.netloc
         self._client_id = settings.client_id or ""
         self._client_secret = settings.client_secret or ""
         self._timeout = (10, settings.request_timeout_seconds)
@@ -130,7 +130,7 @@ class OAuthCredentials:
                     self._styles = [style]
                     break
             else:
-                raise TapError(
+                raise TeamError(
                     "Celonis refused the OAuth client (401). Check client_id and client_secret, "
                     "and that oauth_client_auth is as the client was registered."
                 )
@@ -155,9 +155,11 @@ class OAuthCredentials:
             raise judge_failure(error, host=self._host) from error
         status = answer.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise TransientError(f"The token endpoint of {self._host} keeps failing ({status}).")
+            raise TransientError(
+                f"The token endpoint of {self._host} keeps failing ({status}).", becomes=TeamError
+            )
         if status not in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}:
-            raise TapError(
+            raise TeamError(
                 f"{self._host} has no usable token endpoint ({status}). Check that api_url is the "
                 "URL of the team, such as https://acme.eu-1.celonis.cloud"
             )

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from tap_celonis_audit.auth import credentials_for
-from tap_celonis_audit.errors import TapError, TransientError, judge_failure, judge_status
+from tap_celonis_audit.errors import (
+    TapError,
+    TeamError,
+    TransientError,
+    judge_failure,
+    judge_status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +100,7 @@ class Client:
                 if not self._answered:
                     limit = min(limit, _RETRIES_BEFORE_FIRST_ANSWER)
                 if failures > limit:
-                    raise TapError(str(failure)) from failure
+                    raise failure.final() from failure
                 self._wait(failure, failures)
             else:
                 self._answered = True
@@ -127,10 +133,10 @@ class Client:
                 stream=True,
             )
         except requests.RequestException as error:
-            raise judge_failure(error, host=self._settings.team) from error
+            raise judge_failure(error, host=self._settings.netloc) from error
 
     def _read(self, api: Api, response: requests.Response) -> Answer:
-        host = self._settings.team
+        host = self._settings.netloc
         try:
             data = _read_body(response)
         except requests.RequestException as error:
@@ -149,7 +155,7 @@ class Client:
                 wait_seconds=_wait_seconds(response),
             )
         if "html" in response.headers.get("Content-Type", "").lower():
-            raise TapError(
+            raise TeamError(
                 f"{host} answers with a web page instead of data. Check that api_url is the URL "
                 "of the team, such as https://acme.eu-1.celonis.cloud"
             )

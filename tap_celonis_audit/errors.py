@@ -15,19 +15,38 @@ import requests
 _SUPPORT_ID = re.compile(
     r"Support ID:?\s*([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII | re.IGNORECASE
 )
-_PERMISSIONS_PAGE = "Admin & Settings › Permissions › Team permissions"
+PERMISSIONS_PAGE = "Admin & Settings › Permissions › Team permissions"
 
 
 class TapError(Exception):
     """A failure that ends the stream, told in one line that says what to do."""
 
 
+class TeamError(TapError):
+    """A failure that every stream would meet: the host, the network, the OAuth client."""
+
+
+class CredentialsError(TapError):
+    """Celonis refused the key, or a permission is missing: it answers both alike."""
+
+
 class TransientError(Exception):
     """A failure that may be gone at the next try; its text is the verdict if it is not."""
 
-    def __init__(self, verdict: str, *, wait_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        verdict: str,
+        *,
+        becomes: type[TapError] = TapError,
+        wait_seconds: float | None = None,
+    ) -> None:
         super().__init__(verdict)
+        self._becomes = becomes
         self.wait_seconds = wait_seconds
+
+    def final(self) -> TapError:
+        """Make the failure that it is when no more tries are left."""
+        return self._becomes(str(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +66,7 @@ class Api:
         """How an administrator grants it."""
         return (
             f'Tick "{self.permission}" ("{self.newer_permission}" in newer versions) for this '
-            f"application in {_PERMISSIONS_PAGE}"
+            f"application in {PERMISSIONS_PAGE}"
         )
 
 
@@ -68,14 +87,14 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
     support = _SUPPORT_ID.search(body)
     shown = f" Celonis Support ID: {support[1]}." if support else ""
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return TapError(
+        return TeamError(
             f"{host} redirects instead of answering ({status}). Check that api_url is the URL of "
             "the team, such as https://acme.eu-1.celonis.cloud"
         )
     if status == HTTPStatus.BAD_REQUEST:
         return TapError(f"Celonis does not understand the request (400) to {api.path}.{shown}")
     if status == HTTPStatus.UNAUTHORIZED:
-        return TapError(
+        return CredentialsError(
             "Celonis refused the credentials (401). Check that the key is complete, belongs to "
             f"{host} and was not deleted. If it is good: {api.grant}{scope}."
         )
@@ -106,24 +125,24 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
 def judge_failure(error: requests.RequestException, *, host: str) -> TapError | TransientError:
     """Say what a request that got no answer means."""
     if isinstance(error, requests.exceptions.SSLError):
-        return TapError(
+        return TeamError(
             f"The TLS certificate of {host} is not trusted. Behind a proxy that inspects traffic, "
             "name its certificate bundle in the environment variable REQUESTS_CA_BUNDLE."
         )
     if isinstance(error, requests.exceptions.ProxyError):
-        return TransientError(
+        verdict = (
             f"The proxy did not let a request to {host} through. Check the environment variables "
             "HTTPS_PROXY and NO_PROXY."
         )
-    if isinstance(error, requests.exceptions.Timeout):
-        return TransientError(
+    elif isinstance(error, requests.exceptions.Timeout):
+        verdict = (
             f"{host} does not answer in time. Check that it can be reached from here, or raise "
             "request_timeout_seconds."
         )
-    if "NameResolutionError" in str(error):
-        return TransientError(f"There is no host {host}. Check api_url, and DNS on this machine.")
-    if "refused" in str(error):
-        return TransientError(
-            f"{host} refuses connections. Check api_url, and firewalls on the way."
-        )
-    return TransientError(f"The connection to {host} keeps breaking. Check the network.")
+    elif "NameResolutionError" in str(error):
+        verdict = f"There is no host {host}. Check api_url, and DNS on this machine."
+    elif "refused" in str(error):
+        verdict = f"{host} refuses connections. Check api_url, and firewalls on the way."
+    else:
+        verdict = f"The connection to {host} keeps breaking. Check the network."
+    return TransientError(verdict, becomes=TeamError)

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import signal
@@ -103,6 +104,14 @@ class LineWriter(SingerWriter):
             sys.exit(128 + self.ended_by)
 
 
+class SettingsError(TapError):
+    """The configuration is not usable."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__(" ".join(errors))
+        self.errors = errors
+
+
 class Command(SingerCommand):
     """The command line, with one line for what a user can mend."""
 
@@ -110,7 +119,7 @@ class Command(SingerCommand):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **kwargs)
-        except ConfigValidationError as error:
+        except (ConfigValidationError, SettingsError) as error:
             for line in error.errors:
                 self.logger.error(line)  # noqa: TRY400 -- no traceback for a setting
         except TapError as error:
@@ -133,6 +142,15 @@ class Tap(singer_sdk.Tap):
 
     @classmethod
     @override
+    def invoke(cls, **kwargs: Any) -> None:
+        try:
+            super().invoke(**kwargs)
+        except ConfigValidationError as error:
+            # The SDK's command would add a line that says nothing.
+            raise SettingsError(error.errors) from None
+
+    @classmethod
+    @override
     def get_singer_command(cls) -> Command:
         base = super().get_singer_command()
         return Command(
@@ -144,18 +162,31 @@ class Tap(singer_sdk.Tap):
             logger=cls.logger,
         )
 
+    @abc.abstractmethod
+    def make_contact(self) -> None:
+        """Fail before the first message if no stream could be read."""
+
     @contextlib.contextmanager
     def failing(self, stream: str) -> Generator[None]:
         """Note a failure of one stream, so that the others run and the run fails in the end."""
         try:
             yield
         except TapError as error:
-            self.failures[stream] = str(error)
-            self.logger.error("%s: %s", stream, str(error).removeprefix(f"{stream}: "))  # noqa: TRY400 -- no traceback for what a user can mend
+            self.note_failure(stream, error)
+
+    def note_failure(self, stream: str, error: TapError) -> None:
+        """Say why a stream failed, and remember that it did."""
+        self.failures[stream] = str(error)
+        self.logger.error("%s: %s", stream, str(error).removeprefix(f"{stream}: "))
 
     @override  # type: ignore[misc]  # final, see above
     def sync_all(self) -> None:  # ty: ignore[override-of-final-method]  # final, see above
+        self.make_contact()
         super().sync_all()
+        self.fail_if_any()
+
+    def fail_if_any(self) -> None:
+        """Fail if a stream did."""
         if self.failures:
             raise TapError(f"Failed: {', '.join(sorted(self.failures))}. See above.")
 

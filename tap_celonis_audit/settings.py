@@ -150,6 +150,11 @@ class Settings:
     max_retries: int
     user_agent: str
 
+    @property
+    def netloc(self) -> str:
+        """Host and port, for messages."""
+        return urlsplit(self.base_url).netloc
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, now: float | None = None) -> Settings:
         """Take over a configuration in which `problems` finds nothing."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tap_celonis_audit import sdk
 from tap_celonis_audit.client import Client
-from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.errors import PERMISSIONS_PAGE, CredentialsError, TapError, TeamError
 from tap_celonis_audit.settings import SCHEMA, Settings
 from tap_celonis_audit.streams import STREAMS
 
@@ -78,6 +78,32 @@ class TapCelonisAudit(sdk.Tap):
             )
         super().load_state(state)
 
+    @override
+    def make_contact(self) -> None:
+        if any("team" in state for state in self.state.get("bookmarks", {}).values()):
+            return
+        refused: dict[str, TapError] = {}
+        selected = [each for each in self.discover_streams() if self.streams[each.name].selected]
+        for stream in selected:
+            try:
+                stream.peek()
+            except TeamError:
+                raise
+            except TapError as error:
+                refused[stream.name] = error
+            else:
+                return
+        if refused and all(isinstance(error, CredentialsError) for error in refused.values()):
+            permissions = ", ".join(f'"{stream.api.permission}"' for stream in selected)
+            raise TeamError(
+                "Celonis refused the credentials (401). Check that the key is complete, belongs to "
+                f"{self.settings.netloc} and was not deleted. If it is good, tick {permissions} for "
+                f"this application in {PERMISSIONS_PAGE}."
+            )
+        for name, refusal in refused.items():
+            self.note_failure(name, refusal)
+        self.fail_if_any()
+
     @classmethod
     @override
     def cb_test(
@@ -93,9 +119,10 @@ class TapCelonisAudit(sdk.Tap):
         tap = cls(config=given.config, parse_env_config=given.parse_env)
         for stream in tap.discover_streams():
             with tap.failing(stream.name):
-                stream.test()
-        if tap.failures:
-            raise TapError(f"The test failed for: {', '.join(sorted(tap.failures))}. See above.")
+                total = stream.peek()
+                number = "an unknown number of" if total is None else total
+                tap.logger.info("%s: works, %s records to read", stream.name, number)
+        tap.fail_if_any()
         ctx.exit()
 
 

@@ -22,7 +22,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from singer_sdk.helpers.types import Context
 
@@ -87,15 +87,14 @@ class EventStream(sdk.Stream):
         with tap.failing(self.name):
             yield from self._follow()
 
-    def test(self) -> None:
-        """See whether the stream can be read, and say so.
+    def peek(self) -> int | None:
+        """Ask for a single record; give how many there are, if Celonis says.
 
         Raises:
-            TapError: It cannot; the text says what to do.
+            TapError: The stream cannot be read; the text says what to do.
         """
-        page = self._fetch(self.tap.settings.start, int(self.tap.clock()), 0, 1)
-        total = "an unknown number of" if page.total is None else page.total
-        self.logger.info("%s: works, %s records to read", self.name, total)
+        settings, now = self.tap.settings, int(self.tap.clock())
+        return self._fetch(settings.start, now, 0, 1).total
 
     def _follow(self) -> Iterable[dict[str, Any]]:
         tap, settings = self.tap, self.tap.settings
@@ -154,28 +153,15 @@ class EventStream(sdk.Stream):
                 "to": format_bound(last),
             },
         )
-        if answer.body is None:
-            return Page([], 0, size)
-        records = answer.body.get("content")
-        records = [] if records is None else records
-        if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
-            raise TapError(f"Celonis answers {self.api.path} without a list of records.")
-        served = _natural(answer.body.get("pageSize"))
-        return Page(
-            records,
-            _natural(answer.body.get("totalCount")),
-            min(size, served) if served else size,
-            answer.size,
-        )
+        return make_page(answer.body, size=size, path=self.api.path, weight=answer.size)
 
     def _parse(self, record: dict[str, Any]) -> Event:
-        instant = parse_instant(record.get("timestamp"))
-        identity = {name: record.get(name) for name in self.identity_fields}
-        identity["timestamp"] = instant.text if instant else record.get("timestamp")
-        key = digest(team=self.tap.settings.team, stream=self.name, identity=identity)
-        if instant is None:
-            return Event(key, None, "", record)
-        return Event(key, instant.second, instant.text, record)
+        return make_event(
+            record,
+            team=self.tap.settings.team,
+            stream=self.name,
+            identity_fields=self.identity_fields,
+        )
 
     def _row(self, event_id: str, event: Event) -> dict[str, Any]:
         record = event.record
@@ -188,6 +174,43 @@ class EventStream(sdk.Stream):
             "team": self.tap.settings.team,
             "additional_fields": additional or None,
         }
+
+
+def make_page(body: Mapping[str, Any] | None, *, size: int, path: str, weight: int = 0) -> Page:
+    """Read the envelope of an answer.
+
+    Args:
+        body: The answer's JSON object, or None for "no content".
+        size: Records that were asked for.
+        path: What was asked, for messages.
+        weight: Bytes of the answer.
+
+    Raises:
+        TapError: There is no list of records.
+    """
+    if body is None:
+        return Page([], 0, size)
+    records = body.get("content")
+    records = [] if records is None else records
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        raise TapError(f"Celonis answers {path} without a list of records.")
+    served = _natural(body.get("pageSize"))
+    return Page(
+        records, _natural(body.get("totalCount")), min(size, served) if served else size, weight
+    )
+
+
+def make_event(
+    record: dict[str, Any], *, team: str, stream: str, identity_fields: Sequence[str]
+) -> Event:
+    """Place a record in time and give it its key."""
+    instant = parse_instant(record.get("timestamp"))
+    identity = {name: record.get(name) for name in identity_fields}
+    identity["timestamp"] = instant.text if instant else record.get("timestamp")
+    key = digest(team=team, stream=stream, identity=identity)
+    if instant is None:
+        return Event(key, None, "", record)
+    return Event(key, instant.second, instant.text, record)
 
 
 def _natural(value: object) -> int | None:

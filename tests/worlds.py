@@ -1,0 +1,208 @@
+"""Worlds to read in: a log, the way its server answers, and runs of the reader with their state.
+
+In one process and without HTTP, so that thousands of worlds fit into a test run; the same server
+code answers over real HTTP in the tests of the whole tap.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tap_celonis_audit.follow import Follower
+from tap_celonis_audit.keys import canonical
+from tap_celonis_audit.reader import Reader
+from tap_celonis_audit.sandbox.api import Reading
+from tap_celonis_audit.sandbox.clock import Clock, to_iso, to_ms
+from tap_celonis_audit.sandbox.log import Log
+from tap_celonis_audit.state import Bookmark
+from tap_celonis_audit.streams import AuditLogsStream
+from tap_celonis_audit.streams.events import make_event, make_page
+from tap_celonis_audit.windows import BEGINNING, format_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tap_celonis_audit.follow import Row
+    from tap_celonis_audit.reader import Event, Page
+
+TEAM = "acme.eu-1.celonis.cloud"
+SETTLE = 120
+LATE = 21_600
+NOON = "2026-03-01T12:00:00Z"
+NOON_S = to_ms(NOON) // 1000
+
+ORDERS = ("ascending", "descending", "unstable", "shuffled")
+BOUNDS = ("inclusive", "exclusive", "half-open")
+PRECISIONS = ("millisecond", "second")
+
+
+def record(at_ms: int, name: object = "E") -> dict[str, Any]:
+    return {
+        "userId": "u (u@example.com)",
+        "event": f"{name}",
+        "timestamp": to_iso(at_ms),
+        "message": {"id": f"{name}"},
+        "ipAddress": None,
+    }
+
+
+@dataclass
+class World:
+    """A log and the server before it."""
+
+    now: str = NOON
+    order: str = "ascending"
+    bounds: str = "inclusive"
+    precision: str = "millisecond"
+    count: str = "exact"
+    empty: str = "204"
+    max_page_size: int = 200
+    ignore: frozenset[str] = frozenset()
+    shift_hours: float = 0.0
+    retention_days: int = 0
+    seed: int = 0
+    hook: Callable[[World], None] | None = None
+    """Called before each request: may change the world."""
+    requests: int = 0
+    clock: Clock = field(init=False)
+    log: Log = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(to_ms(self.now))
+        self.log = Log(self.clock, retention_days=self.retention_days)
+        self.random = random.Random(self.seed)
+
+    @property
+    def now_s(self) -> int:
+        return self.clock.now_ms // 1000
+
+    def fetch(self, first: int, last: int, number: int, size: int) -> Page:
+        if self.hook:
+            self.hook(self)
+        self.requests += 1
+        reading = Reading(
+            order=self.order,
+            bounds=self.bounds,
+            precision=self.precision,
+            empty=self.empty,
+            max_page_size=self.max_page_size,
+            count=self.count,
+            ignore=self.ignore,
+            shift_hours=self.shift_hours,
+        )
+        query = {
+            "from": format_bound(first),
+            "to": format_bound(last),
+            "pageNumber": str(number),
+            "pageSize": str(size),
+        }
+        answer = reading.answer(self.log, query, self.random)
+        assert answer.status in {200, 204}, answer.body
+        body = json.loads(answer.body) if answer.body else None
+        return make_page(body, size=size, path="/audit", weight=len(answer.body))
+
+    def fill(self, number: int, start_s: int, end_s: int, *, name: object = "E") -> None:
+        """Let events happen at random milliseconds."""
+        self.log.extend(
+            record(self.random.randrange(start_s * 1000, end_s * 1000), f"{name}-{index}")
+            for index in range(number)
+        )
+
+    def tie(self, number: int, at_ms: int, *, name: object = "T", twins: bool = False) -> None:
+        """Let events happen in one millisecond."""
+        self.log.extend(
+            record(at_ms, name if twins else f"{name}-{index}") for index in range(number)
+        )
+
+    def truth(self, start_s: int, end_s: int) -> Counter[bytes]:
+        """Count everything that was ever visible in a range."""
+        return Counter(
+            canonical(each)
+            for each in self.log.ever_visible
+            if start_s <= to_ms(each["timestamp"]) // 1000 < end_s
+        )
+
+
+def parse(each: dict[str, Any]) -> Event:
+    return make_event(
+        each, team=TEAM, stream="audit_logs", identity_fields=AuditLogsStream.identity_fields
+    )
+
+
+@dataclass
+class Copy:
+    """What the reader's runs made of a world: every row emitted, and the last state."""
+
+    world: World
+    start: int = BEGINNING
+    end: int | None = None
+    settle: int = SETTLE
+    late: int = LATE
+    page_size: int = 200
+    rows: list[Row] = field(default_factory=list)
+    state: dict[str, str] = field(default_factory=dict)
+    reader: Reader = field(init=False)
+    follower: Follower = field(init=False)
+    requests: int = 0
+
+    def steps(self) -> Iterator[Sequence[Row]]:
+        """Run, handing out the rows as they come; the state follows behind them."""
+        now = float(self.world.now_s)
+        bookmark = Bookmark.from_state(
+            self.state, team=TEAM, start=self.start, late_seconds=self.late, now=now
+        ) or Bookmark.fresh(TEAM, self.start)
+
+        def commit() -> None:
+            self.state = json.loads(json.dumps(bookmark.to_state()))
+
+        self.reader = Reader(self.world.fetch, parse, name="audit_logs", page_size=self.page_size)
+        self.follower = Follower(
+            self.reader,
+            bookmark,
+            commit=commit,
+            now=lambda: now,
+            settle_seconds=self.settle,
+            late_seconds=self.late,
+            name="audit_logs",
+        )
+        yield from self.follower.rows(start=self.start, end=self.end)
+        commit()
+
+    def run(self) -> list[Row]:
+        """Run to the end; give the new rows."""
+        before, requests = len(self.rows), self.world.requests
+        for rows in self.steps():
+            self.rows += rows
+        self.requests = self.world.requests - requests
+        return self.rows[before:]
+
+    def crash(self, after: int) -> None:
+        """Run until so many rows were written, and no further."""
+        steps = self.steps()
+        for rows in steps:
+            for row in rows:
+                if after == 0:
+                    return
+                self.rows.append(row)
+                after -= 1
+
+    @property
+    def records(self) -> Counter[bytes]:
+        return Counter(canonical(row.event.record) for row in self.rows)
+
+    @property
+    def ids(self) -> list[str]:
+        return [row.event_id for row in self.rows]
+
+    def check(self, *, end: int | None = None) -> None:
+        """Compare with the oracle: nothing lost, nothing invented, nothing twice."""
+        settled = (self.world.now_s - self.settle) if end is None else end
+        truth = self.world.truth(self.start, settled)
+        lost, extra = truth - self.records, self.records - truth
+        assert not lost, f"{lost.total()} of {truth.total()} lost"
+        assert not extra, f"{extra.total()} doubled or invented"
+        assert len(self.ids) == len(set(self.ids)), "an event_id stands for two events"
