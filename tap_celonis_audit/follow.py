@@ -72,7 +72,6 @@ class Follower:
         self._late_seconds = late_seconds
         self._name = name
         self._known_until = bookmark.watermark
-        self._is_calibrated = bookmark.watermark > bookmark.start
         self.late = 0
         """Events that were found after their time had been read."""
 
@@ -103,6 +102,7 @@ class Follower:
         resumed = bookmark.gap is not None and bookmark.gap[0] <= start
         at = max(start, bookmark.gap[1]) if bookmark.gap and resumed else start
         for window in self._reader.read(at, bookmark.start):
+            self._calibrate(window)
             yield list(_name_events(window.events))
             bookmark.gap = (start, window.end)
             self._commit()
@@ -161,13 +161,14 @@ class Follower:
             rows = list(_name_events(window.events))
             yield self._new(rows)
             self._take_over(window, rows)
-            self._commit()
+            if self._bookmark.checked:
+                self._commit()
 
     def _calibrate(self, window: Window) -> None:
         """See once, on the first contact, that a second asked for is the second answered."""
-        if self._is_calibrated or not window.events:
+        if self._bookmark.checked or not window.events:
             return
-        self._is_calibrated = True
+        self._bookmark.checked = True
         if not self._reader.contains(window.events[-1]):
             raise TapError(
                 f"{self._name}: asked for the second of an event that Celonis had just shown, it "

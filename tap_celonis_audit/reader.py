@@ -39,12 +39,16 @@ MAX_PAGES = 16
 MAX_BYTES = 8 * 1024 * 1024
 #: Windows are planned to hold this part of what they may hold, since activity varies.
 _FILL = 0.75
-#: How much longer a window may be than the one before it.
+#: How much longer a window may be than the one before it, or shorter than one that held too much.
 _GROWTH = 6
+_SHRINK = 8
 #: So many proven windows in a row, and larger ones are tried again.
 _CALM = 24
 #: How often a single second is read with pages of different sizes before giving up.
 _DENSE_PASSES = 24
+#: So many whole passes must agree where copies cannot be counted within one answer. Two would do
+#: for a group that is a page and one; for small pages, chance needs more to be ruled out.
+_AGREEING_PASSES = 5
 #: More records than this in one second are taken for a wrong count.
 _MAX_PER_SECOND = 1_000_000
 
@@ -142,11 +146,13 @@ class Reader:
             first = self._page(at, stop, 0)
             room, weight = self._room(), self._weight(first)
             if weight > room and stop - at > 1:
-                length = max(1, int((stop - at) * _FILL * room / weight))
+                # A share by count, but not too small at once: events may all lie at the end.
+                shrink = max(_FILL * room / weight, 1 / _SHRINK)
+                length = max(1, int((stop - at) * shrink))
                 continue
             yield self._prove(at, stop, first)
-            fits = _FILL * self._room() / weight if weight else _GROWTH
-            length = max(1, int((stop - at) * min(_GROWTH, fits)))
+            grow = _FILL * self._room() / weight if weight else _GROWTH
+            length = max(1, int((stop - at) * min(_GROWTH, grow)))
             at = stop
 
     def contains(self, event: Event) -> bool:
@@ -357,9 +363,11 @@ class Reader:
             whole = Counter(event.key for answer in now for event in answer)
             if copies.total() == total:
                 return self._window(second, second + 1, _by_key(answers).values(), copies)
-            if whole in passes:
-                return self._window(second, second + 1, _by_key(now).values(), whole)
             passes.append(whole)
+            # More identical events than fit on a page are never shown at once. Then the order is
+            # believed to stand still if no two passes differ, each with other borders.
+            if len(passes) >= _AGREEING_PASSES and all(each == whole for each in passes):
+                return self._window(second, second + 1, _by_key(now).values(), whole)
         raise TapError(
             f"{self._name}: the second at {format_second(second)} cannot be read completely "
             f"({doubt}). Nothing from there on was taken as read; the next run tries again."

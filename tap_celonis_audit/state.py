@@ -157,6 +157,8 @@ class Bookmark:
     watermark: int
     """… to here, exclusive, was emitted."""
     watch: Watch
+    checked: bool = False
+    """Whether the bounds of a request were seen to mean what they should."""
     gap: tuple[int, int] | None = None
     """While older history is added: where that begins, and how far it was read."""
 
@@ -173,6 +175,7 @@ class Bookmark:
             "version": VERSION,
             "team": self.team,
             "start": format_second(self.start),
+            "bounds": "checked" if self.checked else "",
             "gap": " ".join(map(format_second, self.gap)) if self.gap else "",
             "watch_start": format_second(self.watch.start),
             "watch": self.watch.pack(),
@@ -229,6 +232,7 @@ class Bookmark:
             _second(state.get("start")),
             watermark,
             watch,
+            checked=state.get("bounds") == "checked",
             gap=(_second(gap[0]), _second(gap[1])) if len(gap) == 2 else None,  # noqa: PLR2004 -- a pair
         )
 

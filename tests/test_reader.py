@@ -1,0 +1,334 @@
+"""Reading a range completely: every way in which a server may answer, and what must come of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, Copy, World, parse, record
+
+from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.reader import MAX_PAGES, Page, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision
+
+DAY = 86_400
+KNOBS = list(itertools.product(ORDERS, BOUNDS, PRECISIONS))
+
+
+def busy_world(order: Order, bounds: Bounds, precision: Precision, seed: int) -> World:
+    """Ordinary days, and groups in one millisecond around the size of a page."""
+    world = World(order=order, bounds=bounds, precision=precision, seed=seed)
+    world.fill(900, NOON_S - 20 * DAY, NOON_S)
+    world.tie(199, (NOON_S - 2 * DAY) * 1000, name="a")
+    world.tie(200, (NOON_S - 3 * DAY) * 1000 + 999, name="b")
+    world.tie(201, (NOON_S - 4 * DAY) * 1000 + 5, name="c")
+    world.tie(400, (NOON_S - 5 * DAY) * 1000 + 500, name="d")
+    world.tie(1000, (NOON_S - 6 * DAY) * 1000, name="e")
+    world.tie(2, (NOON_S - 7 * DAY) * 1000 + 1, name="twins", twins=True)
+    world.tie(3, (NOON_S - 8 * DAY) * 1000 + 999, name="triplets", twins=True)
+    return world
+
+
+@pytest.mark.parametrize(("order", "bounds", "precision"), KNOBS)
+def test_nothing_depends_on_order_bounds_or_precision(
+    order: Order, bounds: Bounds, precision: Precision
+) -> None:
+    ids = set()
+    for seed in range(2):
+        copy = Copy(busy_world(order, bounds, precision, seed))
+        copy.run()
+        copy.check()
+        assert [(row.event.timestamp, row.event.key) for row in copy.rows] == sorted(
+            (row.event.timestamp, row.event.key) for row in copy.rows
+        )
+        ids.add((seed, frozenset(copy.ids)))
+    reference = Copy(busy_world("ascending", "inclusive", "millisecond", 0))
+    reference.run()
+    assert (0, frozenset(reference.ids)) in ids
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 7, 100, 199, 200])
+def test_ids_do_not_depend_on_the_page_size(page_size: int) -> None:
+    world = World(order="unstable")
+    world.fill(60, NOON_S - DAY, NOON_S - 600)
+    world.tie(9, (NOON_S - 700) * 1000)
+    world.tie(3, (NOON_S - 800) * 1000, twins=True)
+    copies = [Copy(world), Copy(world, page_size=page_size)]
+    for copy in copies:
+        copy.run()
+        copy.check()
+    assert copies[0].ids == copies[1].ids
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "unstable"])
+@pytest.mark.parametrize("millisecond", [0, 1, 999])
+@pytest.mark.parametrize("number", [199, 200, 201, 400])
+def test_groups_at_the_border_of_a_window(order: Order, millisecond: int, number: int) -> None:
+    border = NOON_S - 7_200
+    world = World(order=order)
+    for offset in (-1, 0, 1):
+        world.tie(number, (border + offset) * 1000 + millisecond, name=f"g{offset}")
+    below, above = Copy(world, end=border), Copy(world, start=border)
+    for copy in (below, above):
+        copy.run()
+    below.check(end=border)
+    above.check()
+    assert len(below.rows) + len(above.rows) == 3 * number
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "unstable"])
+def test_more_identical_events_than_a_page_holds(order: Order) -> None:
+    world = World(order=order)
+    world.tie(201, (NOON_S - DAY) * 1000, twins=True)
+    world.fill(50, NOON_S - 2 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+
+
+def test_five_thousand_events_in_one_second() -> None:
+    world = World(order="unstable")
+    for index in range(5000):
+        world.log.add(record((NOON_S - DAY) * 1000 + index % 1000, f"burst-{index}"))
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+
+
+@pytest.mark.parametrize("limit", [150, 50, 7])
+def test_a_server_that_sends_smaller_pages_than_asked_for(limit: int) -> None:
+    world = World(max_page_size=limit)
+    world.fill(700, NOON_S - 3 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+
+
+# What counts may be.
+
+
+@pytest.mark.parametrize("count", ["exact", "text"])
+@pytest.mark.parametrize("empty", ["204", "list"])
+def test_usual_counts(count: str, empty: Empty) -> None:
+    world = World(count=count, empty=empty)
+    world.fill(500, NOON_S - 3 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+
+
+@pytest.mark.parametrize("count", ["missing", "negative"])
+@pytest.mark.parametrize("empty", ["204", "list"])
+def test_without_a_usable_count_short_pages_prove_it(count: str, empty: Empty) -> None:
+    world = World(count=count, empty=empty)
+    world.fill(1500, NOON_S - 3 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+
+
+def test_without_a_count_a_full_second_fails() -> None:
+    world = World(count="missing")
+    world.tie(200, (NOON_S - DAY) * 1000)
+    copy = Copy(world)
+    with pytest.raises(TapError, match="cannot be read completely"):
+        copy.run()
+    assert copy.rows == []
+
+
+@pytest.mark.parametrize("cap", [200, 250, 400, 1000, 2000])
+def test_a_count_that_is_capped_loses_nothing(cap: int, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(count=f"capped:{cap}")
+    world.fill(12_000, NOON_S - 30 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert "are not believed" in caplog.text
+
+
+def test_a_second_with_more_events_than_the_cap_fails() -> None:
+    world = World(count="capped:300")
+    world.tie(500, (NOON_S - DAY) * 1000)
+    with pytest.raises(TapError, match="cannot be read completely"):
+        Copy(world).run()
+
+
+@pytest.mark.parametrize("number", [0, 7, 1000, 10**9, 10**18])
+def test_a_frozen_count_fails(number: int) -> None:
+    world = World(count=f"frozen:{number}")
+    world.fill(300, NOON_S - DAY, NOON_S)
+    copy = Copy(world)
+    with pytest.raises(TapError, match="cannot be read completely"):
+        copy.run()
+    assert world.requests < 400
+
+
+def test_a_page_that_ignores_its_number_fails_or_is_read_in_single_pages() -> None:
+    world = World(ignore=frozenset({"pageNumber"}))
+    world.fill(900, NOON_S - DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    world.tie(201, (NOON_S - 2 * DAY) * 1000)
+    with pytest.raises(TapError, match="cannot be read completely"):
+        Copy(world).run()
+
+
+def test_a_page_size_that_is_ignored_loses_nothing() -> None:
+    world = World(ignore=frozenset({"pageSize"}))
+    world.fill(900, NOON_S - DAY, NOON_S)
+    copy = Copy(world, page_size=50)
+    copy.run()
+    copy.check()
+
+
+# What bounds may be.
+
+
+@pytest.mark.parametrize("name", ["from", "to"])
+def test_an_ignored_bound_fails(name: str) -> None:
+    world = World(ignore=frozenset({name}))
+    world.fill(900, NOON_S - DAY, NOON_S)
+    start = NOON_S - 7_200 if name == "from" else NOON_S - 2 * DAY
+    end = None if name == "from" else NOON_S - 7_200
+    copy = Copy(world, start=start, end=end)
+    with pytest.raises(TapError, match="ignores or misreads the time range"):
+        copy.run()
+    assert copy.rows == []
+
+
+@pytest.mark.parametrize("hours", [-12, -1, 1, 2, 5.5])
+@pytest.mark.parametrize("number", [20, 900])
+def test_shifted_bounds_fail(hours: float, number: int) -> None:
+    world = World(shift_hours=hours)
+    world.fill(number, NOON_S - 90 * DAY, NOON_S)
+    copy = Copy(world)
+    with pytest.raises(TapError, match="misreads the time range"):
+        copy.run()
+    assert copy.rows == []
+    assert copy.state == {}
+
+
+# What may happen between two requests.
+
+
+def inserting(world: World, every: int, late_s: int) -> Callable[[World], None]:
+    def hook(_: World) -> None:
+        if world.requests % every == 0:
+            at_ms = world.clock.now_ms - world.random.randrange(late_s * 1000)
+            world.log.add(record(at_ms, f"inserted-{world.requests}"))
+
+    return hook
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("every", [1, 3])
+def test_events_that_appear_between_two_requests(order: Order, every: int) -> None:
+    world = World(order=order)
+    world.fill(1200, NOON_S - DAY, NOON_S)
+    world.hook = inserting(world, every, 21_000)
+    copy = Copy(world)
+    copy.run()
+    world.hook = None
+    copy.run()
+    copy.check()
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_the_oldest_events_expire_between_two_requests(order: Order) -> None:
+    world = World(order=order, now="2026-03-01T23:59:00Z", retention_days=30)
+    world.fill(3000, world.now_s - 35 * DAY, world.now_s - 600)
+    survivors_from = (world.now_s + 60 - 30 * DAY) // DAY * DAY
+
+    def midnight(_: World) -> None:
+        if world.requests == 9:
+            world.clock.advance(seconds=120)
+
+    world.hook = midnight
+    copy = Copy(world)
+    copy.run()
+    # Whatever was deleted before it could be read is nobody's loss; all others must be there.
+    missing = world.truth(survivors_from, world.now_s - 720) - copy.records
+    assert not missing
+    assert not copy.records - world.truth(0, world.now_s)
+
+
+def test_unreadable_records_are_counted_and_the_rest_is_read() -> None:
+    world = World()
+    world.fill(500, NOON_S - 3 * DAY, NOON_S - 600)
+    for index, odd in enumerate([None, "soon", "2025-02-30T00:00:00Z", 5]):
+        world.log.add({"event": f"odd-{index}", "timestamp": odd}, at_ms=(NOON_S - DAY) * 1000)
+    copy = Copy(world)
+    copy.run()
+    assert len(copy.rows) == 500
+    assert len(copy.reader.unreadable) == 4
+
+
+# What it costs.
+
+
+@pytest.mark.parametrize(("number", "days"), [(40_000, 730), (40_000, 10)])
+def test_requests_stay_near_the_least_possible(number: int, days: int) -> None:
+    world = World()
+    start = NOON_S - days * DAY
+    while len(world.log) < number:
+        # Nights and weekends have a tenth of the activity.
+        moments = (world.random.randrange(start * 1000, NOON_S * 1000) for _ in range(number))
+        busy = (
+            at
+            for at in moments
+            if world.random.random() < 0.1
+            or (at // 3_600_000 % 24 in range(7, 18) and at // 86_400_000 % 7 not in {2, 3})
+        )
+        world.log.extend(record(at, f"{at}-{index}") for index, at in enumerate(busy))
+    copy = Copy(world)
+    copy.run()
+    assert copy.requests <= 1.3 * len(world.log) / 200 + 30
+    copy.check()
+
+
+def test_an_empty_decade_costs_a_handful() -> None:
+    world = World()
+    world.fill(5, NOON_S - 10 * 365 * DAY, NOON_S - 10 * 365 * DAY + 60)
+    world.fill(5, NOON_S - 3600, NOON_S - 600)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert copy.requests <= 4
+
+
+def test_a_window_is_bounded_in_records_and_bytes() -> None:
+    world = World()
+    world.fill(20_000, NOON_S - DAY, NOON_S)
+    reader = Reader(world.fetch, parse, name="x", page_size=200)
+    sizes = [len(window.events) for window in reader.read(NOON_S - DAY, NOON_S)]
+    assert sum(sizes) == 20_000
+    assert 2000 < max(sizes) <= MAX_PAGES * 200
+
+    def heavy(first: int, last: int, number: int, size: int) -> Page:
+        page = world.fetch(first, last, number, size)
+        return Page(page.records, page.total, page.limit, len(page.records) * 20_000)
+
+    reader = Reader(heavy, parse, name="x", page_size=200)
+    assert max(len(window.events) for window in reader.read(NOON_S - DAY, NOON_S)) <= 450
+
+
+def test_windows_are_adjacent_and_ascending() -> None:
+    world = World(order="descending")
+    world.fill(5_000, NOON_S - 40 * DAY, NOON_S)
+    reader = Reader(world.fetch, parse, name="x", page_size=100)
+    at = NOON_S - 50 * DAY
+    seen: Counter[bytes] = Counter()
+    for window in reader.read(at, NOON_S):
+        assert window.start == at
+        assert all(window.start <= (event.second or 0) < window.end for event in window.events)
+        seen.update(event.key for event in window.events)
+        at = window.end
+    assert at == NOON_S
+    assert seen.total() == 5_000
