@@ -3,20 +3,29 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := .venv/bin
 
+# It doubles the start-up time of every Python process.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(UV):
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed. If it has another name: PYTHON=python3.12 make ..." >&2; \
+		exit 1; }
+
+$(UV): | python
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) lacks the module venv. On Debian and Ubuntu: apt install python3-venv" >&2; \
+		exit 1; }
 	$(PYTHON) -m venv .tools
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8.14'
 
-.venv/.synced: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --quiet --python $(PYTHON)
-	@touch $@
-
 .PHONY: install
-install: .venv/.synced ## Install the tap and its tools into .venv
+install: $(UV) python ## Install the tap and its tools into .venv
+	@$(UV) sync --frozen --quiet --no-python-downloads --python "$$(command -v $(PYTHON))"
 
 .PHONY: lint
 lint: install ## Check style and types
@@ -24,3 +33,15 @@ lint: install ## Check style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/ty check
+
+.PHONY: test
+test: lint ## Check style and types, and run all tests
+	$(RUN)/pytest --numprocesses 2 --dist loadfile
+
+.PHONY: demo
+demo: install ## Copy a made-up Celonis team into PostgreSQL with Meltano, and prove it
+	@$(RUN)/python -m demo
+
+.PHONY: sandbox
+sandbox: install ## Play the Celonis API on this machine, for --environment sandbox
+	$(RUN)/python -m tap_celonis_audit.sandbox --port 8765 --seed 1

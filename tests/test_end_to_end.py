@@ -1,0 +1,395 @@
+"""The shipped `meltano.yml` with the real Meltano, target and PostgreSQL, against the sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, LiteralString
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tap_celonis_audit.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+JSONL = ROOT / ".meltano" / "loaders" / "target-jsonl" / "venv" / "bin" / "target-jsonl"
+# The first run installs the plugins.
+TIMEOUT_SECONDS = 300
+
+NOW = "2026-03-01T12:00:00Z"
+SETTLE = timedelta(seconds=120)
+TWIN = {
+    "userId": "8161c24e-2b32-44eb-bedb-ede2267be989 (zoë.łuczak@example.com)",
+    "userRole": "ADMIN",
+    "event": "STUDIO_NODE_UPDATED",
+    "timestamp": "2026-02-25T14:52:10.903Z",
+    "message": {"nodeName": "売上", "Analysis Id": "7", "old_permissions": ["READ", "WRITE"]},
+    "ipAddress": None,
+    "port": "8888",
+    "diffPayload": None,
+}
+LOGIN_TWIN = {
+    "authenticationEventType": "LOGIN_SSO",
+    "email": "zoë.łuczak@example.com",
+    "success": True,
+    "timestamp": "2026-02-25T14:52:09.003Z",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One pipeline: its variables, and the schema that it fills."""
+
+    environment: dict[str, str]
+    url: str
+    schema: str
+
+    def meltano(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [str(BIN / "meltano"), "--env-file", os.devnull, "--environment", "sandbox"]
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=ROOT,
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    def run(self, *options: str, **variables: str) -> None:
+        result = self.meltano("run", *options, "tap-celonis-audit", "target-postgres", **variables)
+        assert result.returncode == 0, result.stderr[-5000:]
+
+    def ask(self, query: LiteralString, *parameters: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, options=f"-c search_path={self.schema}") as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    def audit_logs(self) -> Counter[tuple[Any, ...]]:
+        rows = self.ask("SELECT timestamp, event, user_id, ip_address, port FROM audit_logs")
+        return Counter(rows)
+
+    def login_history(self) -> Counter[tuple[Any, ...]]:
+        query: LiteralString = (
+            "SELECT timestamp, authentication_event_type, email, success FROM login_history"
+        )
+        return Counter(self.ask(query))
+
+    def written(self) -> dict[str, tuple[Any, ...]]:
+        """Tell when each row was written last, to see which ones a run wrote again."""
+        return {
+            event_id: tuple(written)
+            for event_id, *written in self.ask(
+                "SELECT event_id, _sdc_batched_at, _sdc_sequence FROM audit_logs"
+                " UNION ALL SELECT event_id, _sdc_batched_at, _sdc_sequence FROM login_history"
+            )
+        }
+
+
+def audit_truth(sandbox: Sandbox) -> Counter[tuple[Any, ...]]:
+    """Give the events that a run should have copied by now, as the rows they should be."""
+    return Counter(
+        (at(e["timestamp"]), e["event"], e.get("userId"), e.get("ipAddress"), e.get("port"))
+        for e in sandbox.audit.visible
+        if at(e["timestamp"]) < settled(sandbox)
+    )
+
+
+def login_truth(sandbox: Sandbox) -> Counter[tuple[Any, ...]]:
+    return Counter(
+        (at(e["timestamp"]), e["authenticationEventType"], e["email"], e["success"])
+        for e in sandbox.logins.visible
+        if at(e["timestamp"]) < settled(sandbox)
+    )
+
+
+def settled(sandbox: Sandbox) -> datetime:
+    now = datetime.fromtimestamp(sandbox.clock.now_ms / 1000, tz=UTC)
+    return now.replace(tzinfo=None) - SETTLE
+
+
+def at(timestamp: str) -> datetime:
+    return datetime.fromisoformat(timestamp).replace(tzinfo=None)
+
+
+def drop_schema(url: str, schema: str) -> None:
+    with psycopg.connect(url) as connection:
+        drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+        connection.execute(drop)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Generator[Sandbox]:
+    with Sandbox(seed=1, days=20, now=NOW) as sandbox:
+        sandbox.audit.extend([TWIN, TWIN, TWIN])
+        sandbox.logins.extend([LOGIN_TWIN, LOGIN_TWIN])
+        # Nothing of the past is then too young to be read.
+        sandbox.happen(audit=0, logins=0, advance_seconds=600)
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def strangers() -> Generator[socket.socket]:
+    """Stand where Meltano would look for its hub and send its statistics to."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def pipeline(
+    sandbox: Sandbox,
+    strangers: socket.socket,
+    postgres_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[Pipeline]:
+    """Give a pipeline that nothing has run in yet, in a schema of its own."""
+    # A developer's own settings stay out; without bytecode, every start takes twice as long.
+    mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "PYTHONDONTWRITEBYTECODE")
+    schema = f"celonis_{uuid4().hex}"
+    database = tmp_path_factory.mktemp("meltano") / "meltano.db"
+    stranger = f"http://127.0.0.1:{strangers.getsockname()[1]}"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(mine)},
+        "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
+        "MELTANO_CLI_LOG_FORMAT": "plain",
+        "MELTANO_DATABASE_URI": f"sqlite:///{database}",
+        "MELTANO_HUB_URL": stranger,
+        "MELTANO_SNOWPLOW_COLLECTOR_ENDPOINTS": json.dumps([stranger]),
+        "TAP_CELONIS_AUDIT_API_URL": sandbox.url,
+        "TAP_CELONIS_AUDIT_APP_KEY": sandbox.app_key,
+        "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
+        "TARGET_POSTGRES_SQLALCHEMY_URL": postgres_url.replace(
+            "postgresql://", "postgresql+psycopg://", 1
+        ),
+    }
+    yield Pipeline(environment, postgres_url, schema)
+    drop_schema(postgres_url, schema)
+
+
+@pytest.fixture(scope="module")
+def loaded(pipeline: Pipeline) -> Pipeline:
+    """Give the pipeline after its first run."""
+    pipeline.run()
+    return pipeline
+
+
+def test_every_settled_event_arrives_once(loaded: Pipeline, sandbox: Sandbox) -> None:
+    truth = audit_truth(sandbox)
+
+    assert truth.total() > 1000
+    assert max(truth.values()) >= 3, "the sandbox holds identical twins"
+    assert loaded.audit_logs() == truth
+    assert loaded.login_history() == login_truth(sandbox)
+    assert loaded.ask("SELECT count(DISTINCT event_id) FROM audit_logs") == [(truth.total(),)]
+
+
+def test_the_columns_have_the_types_of_their_values(loaded: Pipeline) -> None:
+    columns = loaded.ask(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns"
+        r" WHERE table_schema = %s AND column_name NOT LIKE '\_sdc\_%%'",
+        loaded.schema,
+    )
+
+    text, moment = "character varying", "timestamp without time zone"
+    types: dict[str, dict[str, str]] = {}
+    for table, column, kind in columns:
+        types.setdefault(table, {})[column] = text if kind == "text" else kind
+    assert types == {
+        "audit_logs": {
+            "event_id": text,
+            "timestamp": moment,
+            "event": text,
+            "user_id": text,
+            "actor_id": text,
+            "actor_email": text,
+            "actor_type": text,
+            "user_role": text,
+            "ip_address": text,
+            "port": text,
+            "message": "jsonb",
+            "diff_payload": "jsonb",
+            "team": text,
+            "additional_fields": "jsonb",
+        },
+        "login_history": {
+            "event_id": text,
+            "timestamp": moment,
+            "authentication_event_type": text,
+            "email": text,
+            "success": "boolean",
+            "team": text,
+            "additional_fields": "jsonb",
+        },
+    }
+
+
+def test_event_id_is_the_primary_key(loaded: Pipeline) -> None:
+    keys = loaded.ask(
+        "SELECT constraints.table_name, usage.column_name"
+        " FROM information_schema.table_constraints AS constraints"
+        " JOIN information_schema.key_column_usage AS usage USING (constraint_schema,"
+        " constraint_name) WHERE constraint_type = 'PRIMARY KEY' AND constraint_schema = %s"
+        " ORDER BY 1",
+        loaded.schema,
+    )
+
+    assert keys == [("audit_logs", "event_id"), ("login_history", "event_id")]
+
+
+def test_messages_can_be_queried_as_json(loaded: Pipeline) -> None:
+    rows = loaded.ask(
+        "SELECT message ->> 'nodeName', message ->> 'Analysis Id',"
+        " message -> 'old_permissions' ->> 1, actor_email, actor_type FROM audit_logs"
+        ' WHERE message @> \'{"nodeName": "売上"}\''
+    )
+
+    assert rows == [("売上", "7", "WRITE", "zoë.łuczak@example.com", "USER")] * 3
+
+
+def test_a_second_run_writes_nothing(loaded: Pipeline) -> None:
+    before = loaded.written()
+
+    result = loaded.meltano("run", "celonis-to-postgres")  # the same two, as the scheduled job
+
+    assert result.returncode == 0, result.stderr[-5000:]
+    assert loaded.written() == before
+
+
+def test_new_events_arrive_and_nothing_else(loaded: Pipeline, sandbox: Sandbox) -> None:
+    before, known = loaded.written(), audit_truth(sandbox)
+
+    sandbox.happen(audit=10, logins=0, advance_seconds=600)
+    loaded.run()
+
+    happened = audit_truth(sandbox) - known
+    assert happened.total() == 10
+    assert loaded.audit_logs() - known == happened
+    after = loaded.written()
+    assert {key: after[key] for key in before} == before, "no old row is written again"
+
+
+def test_a_full_refresh_updates_the_rows_that_are_there(loaded: Pipeline) -> None:
+    before, audit, logins = loaded.written(), loaded.audit_logs(), loaded.login_history()
+
+    loaded.run("--full-refresh")
+
+    after = loaded.written()
+    assert loaded.audit_logs() == audit
+    assert loaded.login_history() == logins
+    assert after.keys() == before.keys(), "the keys of events do not depend on the run"
+    assert all(after[key] != before[key] for key in before), "each row was written again"
+
+
+def test_settings_reach_the_tap_through_meltano(loaded: Pipeline, sandbox: Sandbox) -> None:
+    schema = f"{loaded.schema}_settings"
+    bounded = replace(loaded, schema=schema)
+    sandbox.requests.clear()
+
+    try:
+        bounded.run(
+            "--state-id-suffix=settings",
+            TAP_CELONIS_AUDIT_START_DATE="2026-02-25",
+            TAP_CELONIS_AUDIT_END_DATE="2026-02-26T00:00:00Z",
+            TAP_CELONIS_AUDIT_PAGE_SIZE="50",
+            TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA=schema,
+        )
+        rows = bounded.audit_logs()
+    finally:
+        drop_schema(loaded.url, schema)
+
+    day = datetime(2026, 2, 25)  # noqa: DTZ001 - as PostgreSQL gives it
+    truth = audit_truth(sandbox)
+    assert rows == Counter(
+        {row: n for row, n in truth.items() if day <= row[0] < day + timedelta(days=1)}
+    )
+    sizes = {r.query["pageSize"] for r in sandbox.requests if "pageSize" in r.query}
+    assert max(map(int, sizes)) == 50
+
+
+def test_the_other_ways_in(loaded: Pipeline, sandbox: Sandbox) -> None:
+    nothing = {"TAP_CELONIS_AUDIT_APP_KEY": ""}
+    api_key = {"TAP_CELONIS_AUDIT_API_KEY": sandbox.api_key}
+    oauth = {
+        "TAP_CELONIS_AUDIT_CLIENT_ID": sandbox.client_id,
+        "TAP_CELONIS_AUDIT_CLIENT_SECRET": sandbox.client_secret,
+    }
+
+    for way in (api_key, oauth):
+        result = loaded.meltano("invoke", "tap-celonis-audit:test-connection", **nothing, **way)
+        assert result.returncode == 0, result.stderr[-5000:]
+
+
+def test_a_wrong_key_fails_and_is_not_shown(loaded: Pipeline) -> None:
+    wrong = {"TAP_CELONIS_AUDIT_APP_KEY": "not-the-key-of-this-team"}
+
+    for arguments in (
+        ("invoke", "tap-celonis-audit:test-connection"),
+        ("run", "--state-id-suffix=wrong-key", "tap-celonis-audit", "target-postgres"),
+    ):
+        result = loaded.meltano(*arguments, **wrong)
+        assert result.returncode != 0
+        assert "401" in result.stdout + result.stderr
+        assert "not-the-key-of-this-team" not in result.stdout + result.stderr
+
+
+def test_meltano_hides_the_secrets(loaded: Pipeline) -> None:
+    secrets = {
+        f"TAP_CELONIS_AUDIT_{name}": f"hidden-{name}"
+        for name in ("APP_KEY", "API_KEY", "CLIENT_ID", "CLIENT_SECRET")
+    } | {"TARGET_POSTGRES_PASSWORD": "hidden-password"}
+
+    for plugin in ("tap-celonis-audit", "target-postgres"):
+        result = loaded.meltano("config", "list", plugin, **secrets)
+        assert result.returncode == 0, result.stderr[-5000:]
+        assert "(redacted)" in result.stdout
+        assert "hidden-" not in result.stdout
+
+
+def test_without_meltano_a_pipe_is_enough(
+    pipeline: Pipeline, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    if not JSONL.exists():  # it lives apart, since it excludes Meltano's own dependencies
+        installed = pipeline.meltano("install", "loader", "target-jsonl")
+        assert installed.returncode == 0, installed.stderr[-5000:]
+    config = tmp_path / "target.json"
+    config.write_text(json.dumps({"destination_path": str(tmp_path), "do_timestamp_file": False}))
+    with subprocess.Popen(
+        [BIN / "tap-celonis-audit", "--config=ENV"],
+        env=pipeline.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as tap:
+        state = subprocess.run(
+            [JSONL, "--config", config],
+            stdin=tap.stdout,
+            capture_output=True,
+            check=True,
+            timeout=TIMEOUT_SECONDS,
+        ).stdout
+
+    assert tap.returncode == 0
+    assert set(json.loads(state.splitlines()[-1])["bookmarks"]) == {"audit_logs", "login_history"}
+    lines = (tmp_path / "audit_logs.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert Counter((at(r["timestamp"]), r["event"]) for r in records) == Counter(
+        row[:2] for row in audit_truth(sandbox).elements()
+    )
+
+
+@pytest.mark.usefixtures("loaded")
+def test_meltano_asked_nobody_else(strangers: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        strangers.accept()
