@@ -1,0 +1,366 @@
+"""Following a log over many runs: late events, twins, crashes, deletions, and what it costs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from worlds import LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, record
+
+from tap_celonis_audit import state as state_module
+from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.windows import BEGINNING, format_second
+
+if TYPE_CHECKING:
+    from tap_celonis_audit.sandbox.api import Order, Precision
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+
+
+def settle(world: World, copy: Copy) -> None:
+    """Let everything become due, and read it."""
+    world.clock.advance(seconds=copy.late + copy.settle + 5)
+    copy.run()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("number", [0, 40, 3000])
+def test_a_second_run_emits_nothing_and_costs_almost_nothing(order: Order, number: int) -> None:
+    world = World(order=order)
+    world.fill(number, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert copy.run() == []
+    assert copy.requests <= 3
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("every", [MINUTE, 5 * MINUTE, HOUR, DAY])
+def test_late_events_on_any_schedule(every: int, precision: Precision) -> None:
+    world = World(precision=precision, order="unstable")
+    chance = random.Random(every)
+    world.fill(300, NOON_S - DAY, NOON_S)
+    copy = Copy(world)
+    late = 0
+    for run in range(12):
+        pause = 3 * DAY if run == 8 else every
+        for number in range(20):
+            ahead_s = chance.randrange(pause)
+            late_s = chance.choice([0, 1, chance.randrange(LATE), LATE - 1])
+            world.log.add(
+                record(world.clock.now_ms + ahead_s * 1000, f"{run}-{number}"),
+                visible_in=ahead_s + late_s,
+            )
+        world.clock.advance(seconds=pause)
+        copy.run()
+        late += copy.follower.late
+    settle(world, copy)
+    copy.check()
+    assert late > 0
+
+
+def test_an_event_that_is_later_than_the_limit_is_not_promised() -> None:
+    world = World()
+    world.fill(300, NOON_S - DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    world.clock.advance(seconds=LATE + HOUR)
+    copy.run()
+    world.log.add(record((NOON_S - 2 * HOUR) * 1000, "much too late"))
+    assert copy.run() == []
+
+
+def test_late_events_in_the_seconds_at_which_spans_end() -> None:
+    # Every second of the watched time, in turn: no second may fall between two spans.
+    for offset in range(0, 400, 7):
+        world = World(bounds="exclusive", precision="second")
+        world.fill(400, NOON_S - 400, NOON_S - SETTLE)
+        copy = Copy(world, start=NOON_S - HOUR)
+        copy.run()
+        for millisecond in (0, 999):
+            world.log.add(record((NOON_S - SETTLE - 1 - offset) * 1000 + millisecond, "late"))
+        assert len(copy.run()) == 2
+        copy.check()
+
+
+def test_a_late_twin_is_one_more_event() -> None:
+    world = World()
+    at_ms = (NOON_S - HOUR) * 1000
+    world.tie(2, at_ms, twins=True)
+    copy = Copy(world)
+    first = copy.run()
+    world.tie(1, at_ms, twins=True)
+    (late,) = copy.run()
+    assert late.event_id not in {row.event_id for row in first}
+    assert len({row.event.key for row in copy.rows}) == 1
+    copy.check()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_busy_log_with_late_events_is_searched_by_count(precision: Precision) -> None:
+    world = World(precision=precision)
+    world.fill(9_000, NOON_S - 6 * HOUR, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    world.log.add(record((NOON_S - 3 * HOUR) * 1000 + 5, "late"))
+    (row,) = copy.run()
+    assert row.event.record["event"] == "late"
+    copy.check()
+    # Far fewer than the 45 pages of the watched time.
+    assert copy.requests <= 20
+
+
+def test_without_a_quiet_second_the_watched_time_is_read_again() -> None:
+    world = World(bounds="exclusive")
+    start = NOON_S - 1_000
+    world.log.extend(record((start + n) * 1000 + 1, f"steady-{n}") for n in range(1_000))
+    copy = Copy(world, start=start)
+    copy.run()
+    copy.check()
+    world.log.add(record((start + 500) * 1000 + 2, "late"))
+    assert [row.event.record["event"] for row in copy.run()] == ["late"]
+
+
+def test_more_recent_events_than_can_be_known_are_repeated_rather_than_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(state_module, "MAX_FINGERPRINTS", 100)
+    world = World()
+    world.fill(2_000, NOON_S - 6 * HOUR, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    assert copy.run() == []
+    late = record((NOON_S - 5 * HOUR) * 1000, "late")
+    world.log.add(late)
+    rows = copy.run()
+    assert "late" in {row.event.record["event"] for row in rows}
+    assert "are emitted again with the same event_id" in caplog.text or len(rows) == 1
+    copy.rows = list({row.event_id: row for row in copy.rows}.values())
+    copy.check()
+
+
+# What Celonis deletes.
+
+
+@pytest.mark.parametrize("number", [50, 3000])
+def test_deleted_events_are_news(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.fill(number, NOON_S - 5 * HOUR, NOON_S - HOUR)
+    copy = Copy(world)
+    copy.run()
+    world.log.remove(lambda each: each["event"] in {"E-1", "E-2"})
+    assert copy.run() == []
+    assert "events were deleted in Celonis" in caplog.text
+    caplog.clear()
+    assert copy.run() == []
+    assert "deleted" not in caplog.text
+
+
+def test_a_deletion_does_not_hide_a_late_event() -> None:
+    world = World()
+    world.fill(50, NOON_S - 5 * HOUR, NOON_S - HOUR)
+    copy = Copy(world)
+    copy.run()
+    world.log.remove(lambda each: each["event"] == "E-1")
+    world.log.add(record((NOON_S - 2 * HOUR) * 1000, "late"))
+    assert [row.event.record["event"] for row in copy.run()] == ["late"]
+
+
+# Where a run ends.
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_killed_at_any_row_and_resumed_from_an_acknowledged_state(kept: int) -> None:
+    """Nothing is lost, also if the target acknowledges states with a delay."""
+    for after in range(0, 260, 9):
+        world = World(seed=after, order="unstable")
+        world.fill(250, NOON_S - 3 * HOUR, NOON_S)
+        copy = Copy(world, page_size=20)
+        states = [copy.state]
+        for _ in range(2):
+            steps, written = copy.steps(), 0
+            for rows in steps:
+                states.append(copy.state)
+                for row in rows:
+                    if written >= after:
+                        break
+                    copy.rows.append(row)
+                    written += 1
+                if written >= after:
+                    break
+            steps.close()  # type: ignore[attr-defined]  # a generator
+            copy.state = states[max(0, len(states) - 1 - kept)]
+        copy.run()
+        copy.rows = list({row.event_id: row for row in copy.rows}.values())
+        copy.check()
+
+
+def test_state_never_runs_ahead_of_the_rows() -> None:
+    world = World(order="descending")
+    world.fill(3_000, NOON_S - DAY, NOON_S)
+    copy = Copy(world, page_size=50)
+    for rows in copy.steps():
+        if copy.state:
+            emitted = {row.event_id for row in copy.rows}
+            resumed = Copy(world, state=copy.state)
+            resumed.run()
+            assert emitted | {row.event_id for row in resumed.rows} >= {*copy.ids}
+            assert len(emitted) + len(resumed.rows) == world.truth(0, NOON_S - SETTLE).total()
+            break
+        copy.rows += rows
+
+
+def test_bookmarks_never_move_backwards() -> None:
+    world = World()
+    world.fill(2_000, NOON_S - DAY, NOON_S)
+    copy = Copy(world, page_size=50)
+    marks = [""]
+    for _ in range(3):
+        marks += [copy.state.get("replication_key_value", "") for _ in copy.steps()]
+        marks.append(copy.state["replication_key_value"])
+        world.clock.advance(seconds=HOUR)
+    assert marks == sorted(marks)
+    assert marks[-1] == format_second(NOON_S + 2 * HOUR - SETTLE)
+
+
+def test_two_runs_side_by_side_from_one_state() -> None:
+    world = World(order="unstable")
+    world.fill(800, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world, page_size=20)
+    copy.run()
+    world.clock.advance(seconds=HOUR)
+    world.fill(300, NOON_S - 2 * HOUR, NOON_S + HOUR, name="new")
+    other = Copy(world, page_size=20, state=copy.state)
+    runs = [iter(copy.steps()), iter(other.steps())]
+    rows = copy.rows
+    while runs:
+        run = runs[world.random.randrange(len(runs))]
+        try:
+            rows += next(run)
+        except StopIteration:
+            runs.remove(run)
+    # The later one of the two states survives; both are true.
+    copy.rows = list({row.event_id: row for row in rows}.values())
+    copy.check()
+    assert copy.run() == []
+
+
+def test_states_survive_being_merged_as_meltano_merges_them() -> None:
+    world = World()
+    world.fill(300, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world)
+    merged: dict[str, str] = {}
+    for _ in range(4):
+        copy.run()
+        merged |= copy.state
+        assert merged == copy.state
+        assert all(isinstance(value, str) for value in merged.values())
+        world.clock.advance(seconds=2 * HOUR)
+        world.fill(50, world.now_s - 2 * HOUR, world.now_s, name=world.now_s)
+    assert len(json.dumps(merged)) < 10_000
+
+
+def test_the_size_of_the_state_does_not_grow() -> None:
+    world = World()
+    copy = Copy(world, late=HOUR)
+    sizes = []
+    for _ in range(30):
+        world.clock.advance(seconds=HOUR)
+        world.fill(100, world.now_s - HOUR, world.now_s, name=world.now_s)
+        copy.run()
+        sizes.append(len(json.dumps(copy.state)))
+    assert max(sizes[15:]) < 1.3 * max(sizes[:15])
+    settle(world, copy)
+    copy.check()
+
+
+# What the settings mean.
+
+
+def test_events_in_the_future_wait_for_their_time() -> None:
+    world = World()
+    world.fill(20, NOON_S - HOUR, NOON_S)
+    world.log.add(record((NOON_S + 5 * HOUR) * 1000, "future"))
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert copy.state["replication_key_value"] == format_second(NOON_S - SETTLE)
+    world.clock.advance(seconds=6 * HOUR)
+    assert [row.event.record["event"] for row in copy.run()][-1] == "future"
+
+
+def test_backfills_in_pieces_add_up() -> None:
+    world = World(order="unstable")
+    world.fill(2_000, NOON_S - 10 * DAY, NOON_S)
+    whole = Copy(world)
+    whole.run()
+    borders = [BEGINNING, NOON_S - 7 * DAY, NOON_S - 3 * DAY, None]
+    ids: list[str] = []
+    for start, end in itertools.pairwise(borders):
+        piece = Copy(world, start=start or 0, end=end)
+        piece.run()
+        ids += piece.ids
+    assert ids == whole.ids
+
+
+def test_a_start_date_that_is_moved_back_adds_the_older_history() -> None:
+    world = World()
+    world.fill(3_000, NOON_S - 10 * DAY, NOON_S)
+    copy = Copy(world, start=NOON_S - 2 * DAY)
+    copy.run()
+    copy.check()
+    copy.start = NOON_S - 5 * DAY
+    copy.crash(500)
+    assert copy.state["gap"]
+    copy.start = NOON_S - 8 * DAY
+    copy.crash(700)
+    copy.run()
+    assert copy.state["gap"] == ""
+    copy.rows = list({row.event_id: row for row in copy.rows}.values())
+    copy.check()
+    assert copy.run() == []
+
+
+def test_a_start_date_that_is_moved_forward_skips_nothing() -> None:
+    world = World()
+    world.fill(500, NOON_S - DAY, NOON_S)
+    copy = Copy(world, start=NOON_S - DAY)
+    copy.run()
+    world.clock.advance(seconds=DAY)
+    world.fill(500, NOON_S, NOON_S + DAY, name="new")
+    copy.start = NOON_S + 12 * HOUR
+    copy.run()
+    copy.start = NOON_S - DAY
+    copy.check()
+
+
+def test_a_bare_bookmark_is_taken_over_without_loss() -> None:
+    world = World()
+    world.fill(500, NOON_S - DAY, NOON_S)
+    copy = Copy(world)
+    copy.state = {
+        "replication_key": "timestamp",
+        "replication_key_value": format_second(NOON_S - HOUR),
+    }
+    copy.run()
+    expected = world.truth(NOON_S - HOUR - LATE, NOON_S - SETTLE)
+    assert copy.records == expected
+    assert copy.run() == []
+
+
+def test_bounds_are_checked_again_as_long_as_nothing_was_seen() -> None:
+    world = World(shift_hours=2)
+    copy = Copy(world)
+    copy.run()
+    assert copy.state["bounds"] == ""
+    world.clock.advance(seconds=HOUR)
+    world.fill(20, NOON_S, NOON_S + HOUR)
+    for _ in range(2):
+        world.clock.advance(seconds=4 * HOUR)
+        with pytest.raises(TapError, match="misreads the time range"):
+            copy.run()
+        assert copy.rows == []
