@@ -33,6 +33,10 @@ logger = logging.getLogger(__name__)
 _WORTH_COUNTING = 100
 
 
+class _TimeIsUpError(Exception):
+    """The run has taken as long as it may."""
+
+
 class Row(NamedTuple):
     """An event and its name."""
 
@@ -50,6 +54,7 @@ class Follower:
         now: Gives the time at which this run began, in seconds since 1970.
         settle_seconds: The newest events are left for the next run.
         late_seconds: How late an event may appear.
+        time_is_up: Tells whether the run should end at the next border of a window.
         name: Stream, for messages.
     """
 
@@ -63,6 +68,7 @@ class Follower:
         settle_seconds: int,
         late_seconds: int,
         name: str,
+        time_is_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self._reader = reader
         self._bookmark = bookmark
@@ -70,6 +76,7 @@ class Follower:
         self._now = now
         self._settle_seconds = settle_seconds
         self._late_seconds = late_seconds
+        self._time_is_up = time_is_up
         self._name = name
         self._known_until = bookmark.watermark
         self.late = 0
@@ -85,12 +92,19 @@ class Follower:
         Raises:
             TapError: A window cannot be proven complete.
         """
-        yield from self._older_history(start)
-        read_from = yield from self._recent_past()
-        settled = int(self._now() - self._settle_seconds)
-        end = settled if end is None else min(end, settled)
-        if read_from < end:
-            yield from self._read(read_from, end)
+        try:
+            yield from self._older_history(start)
+            read_from = yield from self._recent_past()
+            settled = int(self._now() - self._settle_seconds)
+            end = settled if end is None else min(end, settled)
+            if read_from < end:
+                yield from self._read(read_from, end)
+        except _TimeIsUpError:
+            logger.info(
+                "%s: max_run_minutes are over; the next run goes on from %s",
+                self._name,
+                format_second(self._bookmark.watermark),
+            )
 
     def _older_history(self, start: int) -> Iterator[Sequence[Row]]:
         """Read what lies before everything read so far, if it is wanted now."""
@@ -106,6 +120,7 @@ class Follower:
             yield list(_name_events(window.events))
             bookmark.gap = (start, window.end)
             self._commit()
+            self._mind_the_time()
         bookmark.start, bookmark.gap = start, None
         self._commit()
 
@@ -163,6 +178,11 @@ class Follower:
             self._take_over(window, rows)
             if self._bookmark.checked:
                 self._commit()
+            self._mind_the_time()
+
+    def _mind_the_time(self) -> None:
+        if self._time_is_up():
+            raise _TimeIsUpError
 
     def _calibrate(self, window: Window) -> None:
         """See once, on the first contact, that a second asked for is the second answered."""

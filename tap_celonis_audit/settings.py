@@ -118,6 +118,12 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         description="How often a request is repeated after a transient failure",
     ),
     th.Property(
+        "max_run_minutes",
+        th.IntegerType(minimum=1),
+        title="Longest run (minutes)",
+        description="End the run cleanly after that time; the next one goes on from there",
+    ),
+    th.Property(
         "user_agent",
         th.StringType,
         title="User agent",
@@ -148,6 +154,7 @@ class Settings:
     late_arrival_seconds: int
     request_timeout_seconds: int
     max_retries: int
+    max_run_minutes: int | None
     user_agent: str
 
     @property
@@ -177,6 +184,7 @@ class Settings:
             late_arrival_seconds=config.get("late_arrival_seconds", 21_600),
             request_timeout_seconds=config.get("request_timeout_seconds", 60),
             max_retries=config.get("max_retries", 8),
+            max_run_minutes=config.get("max_run_minutes"),
             user_agent=config.get("user_agent")
             or f"tap-celonis-audit/{version('tap-celonis-audit')}",
         )

@@ -46,6 +46,11 @@ class TapCelonisAudit(sdk.Tap):
         """Give this machine's time, in seconds since 1970."""
         return time.time()
 
+    def time_is_up(self) -> bool:
+        """Tell whether this run has taken as long as it may."""
+        minutes = self.settings.max_run_minutes
+        return minutes is not None and self.clock() * 1000 - self.initialized_at >= minutes * 60_000
+
     def run_time(self, api: Api) -> float:
         """Give the time at which this run takes the log to be, in seconds since 1970.
 
@@ -97,8 +102,8 @@ class TapCelonisAudit(sdk.Tap):
             permissions = ", ".join(f'"{stream.api.permission}"' for stream in selected)
             raise TeamError(
                 "Celonis refused the credentials (401). Check that the key is complete, belongs to "
-                f"{self.settings.netloc} and was not deleted. If it is good, tick {permissions} for "
-                f"this application in {PERMISSIONS_PAGE}."
+                f"{self.settings.netloc} and was not deleted. If it is good, tick {permissions} "
+                f"for this application in {PERMISSIONS_PAGE}."
             )
         for name, refusal in refused.items():
             self.note_failure(name, refusal)

@@ -24,7 +24,7 @@ from tap_celonis_audit.streams.events import make_event, make_page
 from tap_celonis_audit.windows import BEGINNING, format_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from tap_celonis_audit.follow import Row
     from tap_celonis_audit.reader import Event, Page
@@ -150,20 +150,26 @@ class Copy:
     settle: int = SETTLE
     late: int = LATE
     page_size: int = 200
+    windows: int | None = None
+    """The run may take as long as this many windows."""
     rows: list[Row] = field(default_factory=list)
     state: dict[str, str] = field(default_factory=dict)
     reader: Reader = field(init=False)
     follower: Follower = field(init=False)
     requests: int = 0
 
-    def steps(self) -> Iterator[Sequence[Row]]:
+    def steps(self) -> Generator[Sequence[Row]]:
         """Run, handing out the rows as they come; the state follows behind them."""
         now = float(self.world.now_s)
         bookmark = Bookmark.from_state(
             self.state, team=TEAM, start=self.start, late_seconds=self.late, now=now
         ) or Bookmark.fresh(TEAM, self.start)
 
+        committed = 0
+
         def commit() -> None:
+            nonlocal committed
+            committed += 1
             self.state = json.loads(json.dumps(bookmark.to_state()))
 
         self.reader = Reader(self.world.fetch, parse, name="audit_logs", page_size=self.page_size)
@@ -174,6 +180,7 @@ class Copy:
             now=lambda: now,
             settle_seconds=self.settle,
             late_seconds=self.late,
+            time_is_up=lambda: self.windows is not None and committed >= self.windows,
             name="audit_logs",
         )
         yield from self.follower.rows(start=self.start, end=self.end)

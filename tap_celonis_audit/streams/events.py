@@ -113,6 +113,7 @@ class EventStream(sdk.Stream):
             now=lambda: tap.run_time(self.api),
             settle_seconds=settings.settle_seconds,
             late_seconds=settings.late_arrival_seconds,
+            time_is_up=tap.time_is_up,
             name=self.name,
         )
         number = 0
