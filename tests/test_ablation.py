@@ -1,0 +1,242 @@
+"""Every guard is needed: take one away, and something is lost, doubled or invented.
+
+Each test reads the same world with the guard, where nothing may go wrong, and without it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from worlds import NOON_S, Copy, World, record
+
+from tap_celonis_audit import follow, reader
+from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.follow import Follower
+from tap_celonis_audit.keys import event_id
+from tap_celonis_audit.reader import Event, Reader
+from tap_celonis_audit.state import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+HOUR, DAY = 3_600, 86_400
+
+
+def misses(make: Callable[[], Copy]) -> tuple[int, int, int]:
+    """Give how many events are lost, how many are doubled or invented, how many ids collide."""
+    copy = make()
+    truth = copy.world.truth(copy.start, copy.world.now_s - copy.settle)
+    lost = (truth - copy.records).total()
+    return lost, (copy.records - truth).total(), len(copy.ids) - len(set(copy.ids))
+
+
+def check(make: Callable[[], Copy], disable: Callable[[], None]) -> tuple[int, int, int]:
+    assert misses(make) == (0, 0, 0)
+    disable()
+    return misses(make)
+
+
+def test_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World(bounds="exclusive", precision="second")
+        world.fill(2_000, NOON_S - HOUR, NOON_S)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    def unpadded() -> None:
+        monkeypatch.setattr(reader, "PADDING_SECONDS", 0)
+        # Trying out the bounds would notice.
+        monkeypatch.setattr(Reader, "contains", lambda *_: True)
+
+    lost, *_ = check(make, unpadded)
+    assert lost > 0
+
+
+def test_copies_within_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checking that the lengths of the pages add up proves nothing when ties move."""
+
+    def make() -> Copy:
+        world = World(order="unstable")
+        for group in range(40):
+            world.tie(120, (NOON_S - DAY) * 1000 + group * 999_999, name=group)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    def lengths(answers: Iterable[list[Event]]) -> Counter[bytes]:
+        return Counter(event.key for answer in answers for event in answer)
+
+    lost, extra, _ = check(make, lambda: monkeypatch.setattr(reader, "_most_copies", lengths))
+    assert lost > 0
+    assert lost == extra
+
+
+def test_counts_are_believed_only_as_far_as_they_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World(count="capped:1000")
+        world.fill(9_000, NOON_S - 3 * DAY, NOON_S)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    def trusting() -> None:
+        monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False)
+        monkeypatch.setattr(Reader, "_room", lambda _: 3_200)
+
+    lost, *_ = check(make, trusting)
+    assert lost > 0
+
+
+def test_agreement_of_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World(order="unstable")
+        for group in range(60):
+            world.tie(9, (NOON_S - DAY + group * 60) * 1000, name=group)
+        copy = Copy(world, page_size=7)
+        copy.run()
+        return copy
+
+    lost, extra, _ = check(make, lambda: monkeypatch.setattr(reader, "_AGREEING_PASSES", 1))
+    assert lost > 0
+    assert extra > 0
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_records_lie_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    def make() -> Copy:
+        world = World()
+        world.fill(3_000, NOON_S - DAY, NOON_S)
+        copy = Copy(world, start=NOON_S - DAY // 2)
+        world.shift_hours = hours
+        copy.run()
+        return copy
+
+    with pytest.raises(TapError, match="misreads the time range"):
+        make()
+    original = reader.Page
+
+    def unchecked(self: Reader, page: reader.Page, _start: int, _end: int) -> list[Event]:
+        assert isinstance(page, original)
+        return [self._parse(each) for each in page.records]
+
+    monkeypatch.setattr(Reader, "_events", unchecked)
+    monkeypatch.setattr(Reader, "contains", lambda *_: True)
+    lost, *_ = misses(make)
+    assert lost > 0
+
+
+def test_bounds_are_tried_out_on_first_contact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All history fits one answer, and no record is out of place: only the try shows the shift."""
+
+    def make() -> Copy:
+        world = World(shift_hours=-5)
+        world.fill(100, NOON_S - DAY, NOON_S)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    with pytest.raises(TapError, match="misreads the time range"):
+        make()
+    monkeypatch.setattr(Reader, "contains", lambda *_: True)
+    lost, *_ = misses(make)
+    assert lost > 0
+
+
+def test_a_name_for_each_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World()
+        world.tie(3, (NOON_S - HOUR) * 1000, twins=True)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    *_, collisions = check(
+        make,
+        lambda: monkeypatch.setattr(
+            follow, "event_id", lambda base, **_: event_id(base, ordinal=0)
+        ),
+    )
+    assert collisions == 2
+
+
+def late_world() -> Copy:
+    """Three hourly runs; each hour, events of the last hours appear late."""
+    world = World()
+    world.fill(400, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world)
+    for run in range(3):
+        copy.run()
+        world.clock.advance(seconds=HOUR)
+        world.fill(30, world.now_s - 4 * HOUR, world.now_s, name=f"late-{run}")
+    copy.run()
+    return copy
+
+
+def test_watching_the_recent_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Watch.forget
+
+    def forget_all(self: Watch, *, before: int) -> None:
+        original(self, before=before + DAY)
+
+    lost, *_ = check(late_world, lambda: monkeypatch.setattr(Watch, "forget", forget_all))
+    assert lost > 0
+
+
+def test_comparing_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, *_ = check(late_world, lambda: monkeypatch.setattr(Follower, "_verify", lambda *_: ()))
+    assert lost > 0
+
+
+def test_knowing_what_was_emitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, extra, collisions = check(
+        late_world, lambda: monkeypatch.setattr(Follower, "_new", lambda _, rows: rows)
+    )
+    assert lost == 0
+    assert extra > 0
+    assert collisions > 0
+
+
+def test_leaving_the_newest_events_for_later() -> None:
+    def make(settle: int) -> Copy:
+        world = World()
+        copy = Copy(world, settle=settle, late=0)
+        for run in range(5):
+            # Events show up half a minute after they happened.
+            for number in range(10):
+                at_ms = world.clock.now_ms + number * 6_000
+                world.log.add(record(at_ms, f"{run}-{number}"), visible_in=number * 6 + 30)
+            world.clock.advance(seconds=60)
+            copy.run()
+        world.clock.advance(seconds=300)
+        copy.run()
+        return copy
+
+    assert misses(lambda: make(120)) == (0, 0, 0)
+    lost, *_ = misses(lambda: make(2))
+    assert lost > 0
+
+
+def test_the_state_follows_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World()
+        world.fill(500, NOON_S - DAY, NOON_S)
+        copy = Copy(world)
+        copy.crash(130)
+        copy.run()
+        copy.rows = list({row.event_id: row for row in copy.rows}.values())
+        return copy
+
+    def hasty(self: Any, start: int, end: int) -> Any:
+        for window in self._reader.read(start, end):
+            self._calibrate(window)
+            rows = list(follow._name_events(window.events))
+            new = self._new(rows)
+            self._take_over(window, rows)
+            self._commit()
+            yield new
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(Follower, "_read", hasty))
+    assert lost > 0
