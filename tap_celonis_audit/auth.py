@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
-import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from tap_celonis_audit.errors import TapError, TeamError, TransientError, judge_failure
@@ -24,6 +23,8 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import requests
 
     from tap_celonis_audit.errors import Api
     from tap_celonis_audit.settings import Settings
@@ -151,7 +152,7 @@ class OAuthCredentials:
             answer = self._session.post(
                 self._url, data=form, auth=auth, timeout=self._timeout, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except OSError as error:  # requests' own errors are some, a missing file is another
             raise judge_failure(error, host=self._host) from error
         status = answer.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:

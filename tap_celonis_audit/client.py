@@ -132,14 +132,14 @@ class Client:
                 allow_redirects=False,
                 stream=True,
             )
-        except requests.RequestException as error:
+        except OSError as error:  # requests' own errors are some, a missing file is another
             raise judge_failure(error, host=self._settings.netloc) from error
 
     def _read(self, api: Api, response: requests.Response) -> Answer:
         host = self._settings.netloc
         try:
             data = _read_body(response)
-        except requests.RequestException as error:
+        except OSError as error:  # requests' own errors are some, a missing file is another
             raise judge_failure(error, host=host) from error
         status = response.status_code
         clock = _server_time(response)

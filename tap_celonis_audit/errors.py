@@ -122,8 +122,13 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
     return TapError(f"Celonis answered {api.path} with the unexpected status {status}.{shown}")
 
 
-def judge_failure(error: requests.RequestException, *, host: str) -> TapError | TransientError:
+def judge_failure(error: OSError, *, host: str) -> TapError | TransientError:
     """Say what a request that got no answer means."""
+    if not isinstance(error, requests.RequestException):
+        return TeamError(
+            "There is no certificate bundle where the environment variable REQUESTS_CA_BUNDLE or "
+            "CURL_CA_BUNDLE points. Correct it, or remove it."
+        )
     if isinstance(error, requests.exceptions.SSLError):
         return TeamError(
             f"The TLS certificate of {host} is not trusted. Behind a proxy that inspects traffic, "

@@ -11,6 +11,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,7 +22,8 @@ VERSION = "1"
 #: Floats up to here that hold a whole number are spelled as that number.
 _EXACT = 2.0**63
 
-_encode = json.JSONEncoder(
+_encode = msgspec.json.Encoder(order="sorted").encode
+_encode_odd = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
 ).encode
 
@@ -31,16 +34,29 @@ def canonical(value: object) -> bytes:
     Key order, white space, the spelling of numbers (``1``, ``1.0``, ``1e0``) and whether a null
     member is written or left out make no difference. Nulls inside arrays count.
     """
-    return _encode(_normal(value)).encode("utf-8", "surrogatepass")
+    normal = _normal(value)
+    try:
+        return _encode(normal)
+    except UnicodeEncodeError:  # Half a surrogate pair: the other encoder writes it, in its way.
+        return _encode_odd(normal).encode("utf-8", "surrogatepass")
 
 
 def _normal(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
-    if isinstance(value, dict):
-        return {key: _normal(member) for key, member in value.items() if member is not None}
-    if isinstance(value, list):
+    kind = type(value)
+    if kind is dict:
+        return {
+            key: member if type(member) is str else _normal(member)
+            for key, member in value.items()
+            if member is not None
+        }
+    if kind is list:
         return [_normal(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        return int(value)
+    if kind is float:
+        if value.is_integer() and abs(value) < _EXACT:
+            return int(value)
+        text = repr(value)
+        # Encoders differ in how they write exponents, so those go in as text.
+        return f"\x00{text}" if "e" in text or "n" in text else value
     return value
 
 

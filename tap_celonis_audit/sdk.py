@@ -10,6 +10,7 @@
   too, and does not say what to do.
 * `Tap.sync_all`, which is declared final: one stream that fails must not keep the others from
   running, and the run must fail in the end.
+* The command's configuration (`_ConfigInput`): see `Tap.cb_config`.
 * Termination (`Tap._handle_termination`): the SDK ends with status 0, and writes a STATE message
   wherever it is, in the middle of a line too.
 """
@@ -18,19 +19,25 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import io
+import json
+import logging
 import os
 import signal
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import singer_sdk
+from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.exceptions import ConfigValidationError
-from singer_sdk.io_base import SingerWriter
-from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
+from singer_sdk.singerlib.encoding import SingerMessageType
 
 from tap_celonis_audit.errors import TapError
-from tap_celonis_audit.settings import problems
+from tap_celonis_audit.settings import from_environment, problems
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -38,15 +45,25 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from types import FrameType
 
+    import click
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib.encoding.simple import Message
 
 
+logger = logging.getLogger(__name__)
+
+#: Records are written in pieces of about this size.
+WRITE_BYTES = 1 << 16
+
+
 class Stream(singer_sdk.Stream):
     """A stream that keeps its state itself."""
+
+    # Rows are made to fit their schema.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: Tap) -> None:
         super().__init__(tap)
@@ -78,26 +95,44 @@ class Stream(singer_sdk.Stream):
         pass
 
 
-class LineWriter(SingerWriter):
-    """Writes whole lines: a signal that comes in the middle of one waits for its end."""
+class LineWriter(MsgSpecWriter):
+    """Writes whole lines, many at once.
+
+    Records wait until there are some kilobytes of them, or until something else is written: a STATE
+    message is never ahead of its records, and never late. A signal that comes while lines are being
+    written waits for their end.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self._waiting = bytearray()
         self.is_writing = False
         self.ended_by: int | None = None
 
     @override
     def write_message(self, message: Message) -> None:
+        self._waiting += self.format_message(message)
+        if len(self._waiting) >= WRITE_BYTES or message.type != SingerMessageType.RECORD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that wait; end the process if the target stopped reading."""
         self.is_writing = True
+        lines, self._waiting = self._waiting, bytearray()
         try:
-            super().write_message(message)
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.buffer.write(lines)
+            else:  # Redirected within the process.
+                sys.stdout.write(lines.decode())
+            sys.stdout.flush()
         except BrokenPipeError:
             # Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise TapError(
+            logger.error(  # noqa: TRY400 -- no traceback for what is not an error of the tap
                 "The target stopped reading. See what it says; the next run goes on from the last "
                 "state that it saved."
-            ) from None
+            )
+            sys.exit(1)
         finally:
             self.is_writing = False
         if self.ended_by is not None:
@@ -112,6 +147,23 @@ class SettingsError(TapError):
         self.errors = errors
 
 
+def _read_object(read: Callable[[], str | bytes], name: str) -> dict[str, Any]:
+    """Read a JSON object from a file that the user named.
+
+    Raises:
+        TapError: There is none.
+    """
+    try:
+        content = json.loads(read())
+    except OSError as error:
+        raise TapError(f"{name} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise TapError(f"{name} is not a JSON object. Check what is in it.")
+    return content
+
+
 class Command(SingerCommand):
     """The command line, with one line for what a user can mend."""
 
@@ -124,8 +176,6 @@ class Command(SingerCommand):
                 self.logger.error(line)  # noqa: TRY400 -- no traceback for a setting
         except TapError as error:
             self.logger.error(error)  # noqa: TRY400 -- no traceback for what a user can mend
-        except FileNotFoundError as error:
-            self.logger.error("There is no file %s", error.filename)  # noqa: TRY400 -- likewise
         sys.exit(1)
 
 
@@ -142,9 +192,36 @@ class Tap(singer_sdk.Tap):
 
     @classmethod
     @override
-    def invoke(cls, **kwargs: Any) -> None:
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> _ConfigInput:
+        # The SDK reads the environment in a way that quotes wrong values, and lets a .env file
+        # somewhere above the installed package win over it.
+        config: dict[str, Any] = {}
+        for path in value:
+            if path != "ENV":
+                config |= _read_object(Path(path).read_bytes, f"The config {path}")
+        if "ENV" in value:
+            schema = cls.config_jsonschema
+            cls.append_builtin_config(schema)
+            config |= from_environment(os.environ, schema, prefix=cls._env_var_prefix)
+        return _ConfigInput(config=config)
+
+    @classmethod
+    @override
+    def invoke(
+        cls,
+        *,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for what, file in (("state", state), ("catalog", catalog)):
+            if file is not None:
+                _read_object(file.read, f"The {what} {file.name}")
+                file.seek(0)
         try:
-            super().invoke(**kwargs)
+            super().invoke(state=state, catalog=catalog, **kwargs)
         except ConfigValidationError as error:
             # The SDK's command would add a line that says nothing.
             raise SettingsError(error.errors) from None
@@ -181,8 +258,13 @@ class Tap(singer_sdk.Tap):
 
     @override  # type: ignore[misc]  # final, see above
     def sync_all(self) -> None:  # ty: ignore[override-of-final-method]  # final, see above
+        if not any(stream.selected for stream in self.streams.values()):
+            self.logger.warning("No stream is selected: there is nothing to do")
         self.make_contact()
-        super().sync_all()
+        try:
+            super().sync_all()
+        finally:
+            self.message_writer.flush()
         self.fail_if_any()
 
     def fail_if_any(self) -> None:
@@ -207,6 +289,8 @@ class Tap(singer_sdk.Tap):
         if self.message_writer.is_writing and self.message_writer.ended_by is None:
             self.message_writer.ended_by = signum
             return
-        # What was saved is true at any time: it moves only behind what was written.
-        self.state_writer.write_state(self.state)
+        if not self.config.get("batch_config"):
+            # What was saved is true at any time: it moves only behind what was handed out. Batches
+            # are handed out later than that.
+            self.state_writer.write_state(self.state)
         sys.exit(128 + signum)

@@ -5,8 +5,10 @@ Pure functions of the configuration; values of settings are never part of a mess
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import ipaddress
+import json
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,7 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _WAYS = "app_key; api_key; client_id with client_secret"
-_TYPE_NAMES = {"string": "a text", "integer": "a whole number", "boolean": "true or false"}
+_TYPES: dict[str, tuple[str, type]] = {
+    "string": ("a text", str),
+    "integer": ("a whole number", int),
+    "boolean": ("true or false", bool),
+    "object": ("a JSON object", dict),
+}
+_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -213,12 +221,12 @@ def _shape_problems(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iter
             yield f'"{name}" is not a setting of this tap: {hint}'
             continue
         wanted = known[name]
-        kinds = wanted.get("type", [])
-        kind = next((each for each in _TYPE_NAMES if each in kinds), None)
+        kind = _kind(wanted)
         if value is None or kind is None:
             continue
-        if not _has_type(value, kind):
-            yield f"{name} must be {_TYPE_NAMES[kind]}."
+        type_name, python_type = _TYPES[kind]
+        if not isinstance(value, python_type) or (kind == "integer" and isinstance(value, bool)):
+            yield f"{name} must be {type_name}."
         elif "enum" in wanted and value not in wanted["enum"]:
             yield f"{name} must be one of {', '.join(wanted['enum'])}."
         elif kind == "integer" and not (
@@ -228,10 +236,34 @@ def _shape_problems(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iter
             yield f"{name} must be at least {wanted['minimum']}{upper}."
 
 
-def _has_type(value: object, kind: str) -> bool:
-    if kind == "integer":
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, str if kind == "string" else bool)
+def _kind(wanted: Mapping[str, Any]) -> str | None:
+    types = wanted.get("type", [])
+    return next((kind for kind in _TYPES if kind in types), None)
+
+
+def from_environment(
+    environ: Mapping[str, str], schema: Mapping[str, Any], *, prefix: str
+) -> dict[str, Any]:
+    """Read the settings that are in the environment; what cannot be read stays a text.
+
+    Args:
+        environ: The environment.
+        schema: JSON schema of all settings.
+        prefix: What the names of the variables begin with.
+    """
+    found: dict[str, Any] = {}
+    for name, wanted in schema["properties"].items():
+        text = environ.get(prefix + name.upper())
+        if text is None:
+            continue
+        kind = _kind(wanted)
+        found[name] = text
+        if kind == "boolean" and text.lower() in _TRUE | _FALSE:
+            found[name] = text.lower() in _TRUE
+        elif kind in {"integer", "object"}:
+            with contextlib.suppress(ValueError):
+                found[name] = json.loads(text)
+    return found
 
 
 def _url_problems(value: str | None) -> Iterator[str]:
@@ -244,7 +276,7 @@ def _url_problems(value: str | None) -> Iterator[str]:
         host, _ = url.hostname, url.port
     except ValueError:
         host, url = None, urlsplit("")
-    if not host or url.scheme.lower() not in {"http", "https"}:
+    if not host or " " in host or url.scheme.lower() not in {"http", "https"}:
         yield f"api_url is not a URL. {example}"
     elif "@" in url.netloc:
         yield "api_url must not hold a user name or password. Give the key in app_key or api_key."

@@ -19,6 +19,8 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import click
 
     from tap_celonis_audit.errors import Api
@@ -87,19 +89,36 @@ class TapCelonisAudit(sdk.Tap):
     def make_contact(self) -> None:
         if any("team" in state for state in self.state.get("bookmarks", {}).values()):
             return
-        refused: dict[str, TapError] = {}
         selected = [each for each in self.discover_streams() if self.streams[each.name].selected]
-        for stream in selected:
+        self._peek(selected, enough=1)
+
+    def _peek(self, streams: Sequence[EventStream], *, enough: int) -> None:
+        """Ask for a record of each stream, until enough of them answer.
+
+        Raises:
+            TapError: No stream answers, for a reason that they all share.
+        """
+        refused: dict[str, TapError] = {}
+        answered = 0
+        for stream in streams:
+            if answered == enough:
+                return
             try:
-                stream.peek()
+                total = stream.peek()
             except TeamError:
                 raise
             except TapError as error:
                 refused[stream.name] = error
             else:
-                return
-        if refused and all(isinstance(error, CredentialsError) for error in refused.values()):
-            permissions = ", ".join(f'"{stream.api.permission}"' for stream in selected)
+                answered += 1
+                number = "an unknown number of" if total is None else total
+                self.logger.info("%s: works, %s records to read", stream.name, number)
+        if answered and enough == 1:
+            return
+        if len(refused) > 1 and all(
+            isinstance(each, CredentialsError) for each in refused.values()
+        ):
+            permissions = ", ".join(f'"{stream.api.permission}"' for stream in streams)
             raise TeamError(
                 "Celonis refused the credentials (401). Check that the key is complete, belongs to "
                 f"{self.settings.netloc} and was not deleted. If it is good, tick {permissions} "
@@ -122,12 +141,7 @@ class TapCelonisAudit(sdk.Tap):
             return
         given = ctx.params["config"]
         tap = cls(config=given.config, parse_env_config=given.parse_env)
-        for stream in tap.discover_streams():
-            with tap.failing(stream.name):
-                total = stream.peek()
-                number = "an unknown number of" if total is None else total
-                tap.logger.info("%s: works, %s records to read", stream.name, number)
-        tap.fail_if_any()
+        tap._peek(tap.discover_streams(), enough=len(tap.streams))
         ctx.exit()
 
 
