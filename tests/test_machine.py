@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, Copy, World, record
+
+if TYPE_CHECKING:
+    from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision
 
 LATE = 7_200
 #: A longer soak: SOAK=2000 make soak
@@ -31,8 +35,18 @@ class Team(RuleBasedStateMachine):
         history=st.integers(0, 120),
         seed=st.integers(0, 2**16),
     )
-    def found(self, page_size: int, history: int, **knobs: object) -> None:
-        self.world = World(**knobs)  # type: ignore[arg-type]  # drawn from the right values
+    def found(
+        self,
+        *,
+        order: Order,
+        bounds: Bounds,
+        precision: Precision,
+        empty: Empty,
+        page_size: int,
+        history: int,
+        seed: int,
+    ) -> None:
+        self.world = World(order=order, bounds=bounds, precision=precision, empty=empty, seed=seed)
         self.world.fill(history, NOON_S - 5 * LATE, NOON_S, name="history")
         self.copy = Copy(self.world, page_size=page_size, late=LATE)
 
@@ -69,8 +83,8 @@ class Team(RuleBasedStateMachine):
         self.world.clock.advance(seconds=seconds)
 
     @rule(order=st.sampled_from(ORDERS[:3]))
-    def reorder(self, order: str) -> None:
-        self.world.order = order  # type: ignore[assignment]  # one of them
+    def reorder(self, order: Order) -> None:
+        self.world.order = order
 
     @rule(every=st.integers(1, 6))
     def run_while_events_appear(self, every: int) -> None:
