@@ -26,6 +26,8 @@ $(UV): | python
 .PHONY: install
 install: $(UV) python ## Install the tap and its tools into .venv
 	@$(UV) sync --frozen --quiet --no-python-downloads --python "$$(command -v $(PYTHON))"
+	@# Meltano does not see that the dependencies of an editable plugin changed.
+	@if [ -d .meltano/extractors ] && [ uv.lock -nt .meltano/extractors ]; then rm -rf .meltano/extractors; fi
 
 .PHONY: lint
 lint: install ## Check style and types
