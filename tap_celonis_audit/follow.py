@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.keys import event_id
-from tap_celonis_audit.state import FINGERPRINT_BYTES
+from tap_celonis_audit.state import FINGERPRINT_BYTES, MARGIN_SECONDS
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
@@ -113,16 +113,31 @@ class Follower:
             bookmark.gap = None
             return
         logger.info("%s: start_date was moved back; older history is read first", self._name)
-        resumed = bookmark.gap is not None and bookmark.gap[0] <= start
-        at = max(start, bookmark.gap[1]) if bookmark.gap and resumed else start
+        at = start
+        if bookmark.gap is not None and bookmark.gap[0] <= start:
+            at = max(start, bookmark.gap[1])
+        # What is still to be watched has to be known, so that much is read in one go.
+        watch_start = max(start, self._horizon() - MARGIN_SECONDS)
+        at = min(at, watch_start) if watch_start < bookmark.start else at
+        recent: dict[int, tuple[bytes, ...]] = {}
         for window in self._reader.read(at, bookmark.start):
             self._calibrate(window)
-            yield list(_name_events(window.events))
+            rows = list(_name_events(window.events))
+            yield rows
+            recent |= _by_second(rows, since=watch_start)
             bookmark.gap = (start, window.end)
-            self._commit()
+            if bookmark.checked:
+                self._commit()
             self._mind_the_time()
+        if watch_start < bookmark.start:
+            bookmark.watch.start = watch_start
+            bookmark.watch.replace(watch_start, bookmark.start, recent)
         bookmark.start, bookmark.gap = start, None
         self._commit()
+
+    def _horizon(self) -> int:
+        """Give the second before which no event appears any more."""
+        return int(self._now()) - self._late_seconds
 
     def _recent_past(self) -> Generator[Sequence[Row], None, int]:
         """Look for late arrivals by count; return the second from which to read on."""
@@ -223,19 +238,17 @@ class Follower:
         return new
 
     def _take_over(self, window: Window, rows: Sequence[Row]) -> None:
-        bookmark, horizon = self._bookmark, int(self._now()) - self._late_seconds
-        watch = bookmark.watch
+        bookmark, watch = self._bookmark, self._bookmark.watch
         start = max(window.start, watch.start)
-        seconds = {
-            second: tuple(_fingerprint(row) for row in group)
-            for second, group in groupby(rows, key=lambda row: row.event.second)
-            if second is not None and second >= start
-        }
+        if window.start >= self._known_until:
+            # Of what is new, only the recent part is worth knowing.
+            start = max(start, min(self._horizon(), window.end) - MARGIN_SECONDS)
+        seconds = _by_second(rows, since=start)
         self._tell_deletions(start, window.end, seconds)
         watch.replace(start, window.end, seconds)
         bookmark.watermark = max(bookmark.watermark, window.end)
         if window.end >= self._known_until:
-            watch.forget(before=min(horizon, bookmark.watermark))
+            watch.forget(before=min(self._horizon(), bookmark.watermark))
         if watch.limit():
             logger.info("%s: too many recent events to know each; watched by count", self._name)
 
@@ -264,6 +277,15 @@ class Follower:
 
 def _fingerprint(row: Row) -> bytes:
     return bytes.fromhex(row.event_id[: 2 * FINGERPRINT_BYTES])
+
+
+def _by_second(rows: Sequence[Row], *, since: int) -> dict[int, tuple[bytes, ...]]:
+    """Give the fingerprints of rows, by second."""
+    return {
+        second: tuple(_fingerprint(row) for row in group)
+        for second, group in groupby(rows, key=lambda row: row.event.second)
+        if second is not None and second >= since
+    }
 
 
 def _name_events(events: Sequence[Event]) -> Iterator[Row]:

@@ -325,6 +325,25 @@ def test_a_start_date_that_is_moved_back_adds_the_older_history() -> None:
     assert copy.run() == []
 
 
+@pytest.mark.parametrize("crashed", [False, True])
+def test_older_history_that_is_recent_is_watched_too(*, crashed: bool) -> None:
+    for offset in range(-3, 3):
+        world = World(bounds="exclusive")
+        world.fill(300, NOON_S - 10 * HOUR, NOON_S)
+        copy = Copy(world, start=NOON_S - HOUR, page_size=20)
+        copy.run()
+        copy.start = NOON_S - 9 * HOUR
+        if crashed:
+            copy.crash(150)
+        copy.run()
+        copy.rows = list({row.event_id: row for row in copy.rows}.values())
+        copy.check()
+        world.log.add(record((NOON_S - HOUR + offset) * 1000, "late at the border"))
+        world.log.add(record((NOON_S - 3 * HOUR) * 1000, "late in older history"))
+        assert len(copy.run()) == 2
+        copy.check()
+
+
 def test_a_start_date_that_is_moved_forward_skips_nothing() -> None:
     world = World()
     world.fill(500, NOON_S - DAY, NOON_S)
