@@ -47,3 +47,15 @@ demo: install ## Copy a made-up Celonis team into PostgreSQL with Meltano, and p
 .PHONY: sandbox
 sandbox: install ## Play the Celonis API on this machine, for --environment sandbox
 	$(RUN)/python -m tap_celonis_audit.sandbox --port 8765 --seed 1
+
+.PHONY: bench-losses
+bench-losses: install ## Count what this tap and others lose and double (4 minutes)
+	$(RUN)/python -m bench.losses
+
+.PHONY: bench-bounded
+bench-bounded: install ## Measure memory and state up to a million events (6 minutes)
+	$(RUN)/python -m bench.bounded
+
+.PHONY: soak
+soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour)
+	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_machine.py

@@ -45,7 +45,7 @@ _SHRINK = 8
 #: So many proven windows in a row, and larger ones are tried again.
 _CALM = 24
 #: How often a single second is read with pages of different sizes before giving up.
-_DENSE_PASSES = 24
+_DENSE_PASSES = 60
 #: So many whole passes must agree where copies cannot be counted within one answer. Two would do
 #: for a group that is a page and one; for small pages, chance needs more to be ruled out.
 _AGREEING_PASSES = 5
@@ -346,7 +346,8 @@ class Reader:
         passes: list[Counter[bytes]] = []
         total: int | None = None
         for attempt in range(_DENSE_PASSES):
-            size = max(1, self._page_size - attempt * max(1, self._page_size // 30))
+            # Large pages show many copies at once; each size puts the borders elsewhere.
+            size = self._page_size - attempt * 7 % max(1, self._page_size // 4)
             try:
                 first = self._page(second, second + 1, 0, size)
                 pages = self._collect(second, second + 1, first, size)
