@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import requests
 
 from tap_celonis_audit.auth import credentials_for
@@ -21,6 +22,7 @@ from tap_celonis_audit.errors import (
     judge_failure,
     judge_status,
 )
+from tap_celonis_audit.values import ODD_ESCAPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +51,8 @@ class Answer:
     """The JSON object, or None for "no content"."""
     size: int
     """Bytes of the body."""
+    is_odd: bool = False
+    """Whether texts may hold characters that databases refuse."""
     server_time: float | None
     """The server's clock, in seconds since 1970, if it tells."""
 
@@ -160,14 +164,23 @@ class Client:
                 "of the team, such as https://acme.eu-1.celonis.cloud"
             )
         try:
-            body = json.loads(data)
+            body = _decode(data)
         except (ValueError, RecursionError) as error:
             raise TransientError(
                 f"Celonis keeps sending unreadable answers to {api.path}."
             ) from error
         if not isinstance(body, dict):
             raise TransientError(f"Celonis keeps sending answers to {api.path} without a list.")
-        return Answer(body=body, size=len(data), server_time=clock)
+        is_odd = b"\\u" in data and ODD_ESCAPE.search(data) is not None
+        return Answer(body=body, size=len(data), is_odd=is_odd, server_time=clock)
+
+
+def _decode(data: bytes) -> Any:  # noqa: ANN401 -- any JSON value
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # The standard library reads some things more: NaN, halves of surrogate pairs.
+        return json.loads(data)
 
 
 def _read_body(response: requests.Response) -> bytes:

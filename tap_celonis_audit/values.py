@@ -5,12 +5,20 @@
 | text | as it is | its JSON text | its JSON text | its JSON text |
 | open object | `{"text": …}` | `{"value": …}` | `{"items": …}` | as it is |
 | boolean | null, and kept in `additional_fields`, unless it is true or false | | | |
+
+Texts keep every character but two kinds that databases refuse: NUL and halves of surrogate pairs
+become U+FFFD, the replacement character.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+#: How a character that databases refuse looks in JSON; a whole surrogate pair looks so, too.
+ODD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_ODD = re.compile("[\x00\ud800-\udfff]")
 
 
 def as_text(value: object) -> str | None:
@@ -32,3 +40,14 @@ def as_object(value: object) -> dict[str, Any] | None:
 def as_boolean(value: object) -> bool | None:
     """Make a boolean column's value of whatever came; None also if it is not one."""
     return value if isinstance(value, bool) else None
+
+
+def replace_odd(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    """Replace, in all texts of a JSON value, the characters that databases refuse."""
+    if isinstance(value, str):
+        return _ODD.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {replace_odd(key): replace_odd(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [replace_odd(item) for item in value]
+    return value

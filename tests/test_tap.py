@@ -345,6 +345,26 @@ class TestRecords:
         assert login["success"] is None
         assert login["additional_fields"] == {"success": "yes", "ip": "10.0.0.1"}
 
+    def test_characters_that_databases_refuse_are_replaced(self, sandbox: Sandbox) -> None:
+        texts = ["nul \x00", "half \ud83d", "half \ude00", "whole \U0001f600", "\\u0000 as text"]
+        message = {"nested \x00": [{"texts": texts}]}
+        sandbox.audit.add(audit_record(-600, message=message, **{"new \x00": "x \x00"}))
+        (row,) = sync(sandbox).check().records("audit_logs")
+        assert row["message"] == {
+            "nested \ufffd": [
+                {
+                    "texts": [
+                        "nul \ufffd",
+                        "half \ufffd",
+                        "half \ufffd",
+                        "whole \U0001f600",
+                        "\\u0000 as text",
+                    ]
+                }
+            ]
+        }
+        assert row["additional_fields"] == {"new \ufffd": "x \ufffd"}
+
     @pytest.mark.parametrize(
         "spelling",
         [

@@ -14,6 +14,7 @@ from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest
 from tap_celonis_audit.reader import Event, Page, Reader
 from tap_celonis_audit.state import Bookmark
+from tap_celonis_audit.values import replace_odd
 from tap_celonis_audit.windows import format_bound, parse_instant
 
 if sys.version_info >= (3, 12):
@@ -72,6 +73,7 @@ class EventStream(sdk.Stream):
         self.tap = tap
         self._known_fields = {*self.identity_fields, "timestamp"}
         self._state_written_at = 0.0
+        self._has_odd_texts = False
 
     def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Make the stream's own columns of an API record."""
@@ -154,6 +156,7 @@ class EventStream(sdk.Stream):
                 "to": format_bound(last),
             },
         )
+        self._has_odd_texts |= answer.is_odd
         return make_page(answer.body, size=size, path=self.api.path, weight=answer.size)
 
     def _parse(self, record: dict[str, Any]) -> Event:
@@ -165,7 +168,8 @@ class EventStream(sdk.Stream):
         )
 
     def _row(self, event_id: str, event: Event) -> dict[str, Any]:
-        record = event.record
+        # The id is that of the record as it came.
+        record = replace_odd(event.record) if self._has_odd_texts else event.record
         additional = {name: record[name] for name in record.keys() - self._known_fields}
         additional |= self.misfits(record)
         return {
