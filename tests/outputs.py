@@ -1,0 +1,64 @@
+"""What the tap writes, kept; and what happens when it is killed while it does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tap_celonis_audit.sdk import LineWriter
+from tap_celonis_audit.tap import TapCelonisAudit
+
+if TYPE_CHECKING:
+    from singer_sdk.singerlib.encoding.simple import Message
+
+
+class KilledError(BaseException):
+    """Nothing catches a SIGKILL."""
+
+
+class Output(LineWriter):
+    """Keeps lines, up to the one at which the process is killed."""
+
+    def __init__(self, lines: int | None = None) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+        self._left = lines
+
+    def write_message(self, message: Message) -> None:
+        if self._left is not None:
+            if self._left == 0:
+                raise KilledError
+            self._left -= 1
+        self.lines.append(json.loads(self.format_message(message)))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [line["record"] for line in self.lines if line["type"] == "RECORD"]
+
+    @property
+    def ids(self) -> list[tuple[str, str]]:
+        return [
+            (line["stream"], line["record"]["event_id"])
+            for line in self.lines
+            if line["type"] == "RECORD"
+        ]
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        return [line["value"] for line in self.lines if line["type"] == "STATE"]
+
+
+def run_tap(
+    config: dict[str, Any], *, state: dict[str, Any] | None, lines: int | None = None
+) -> Output:
+    """Run the tap in this process, up to a line if one is given."""
+    output = Output(lines)
+    tap = TapCelonisAudit(config=config, state=state, message_writer=output)
+    try:
+        tap.sync_all()
+    except KilledError:
+        # A dead process does nothing more; here the SDK's generators might.
+        assert lines is not None
+    finally:
+        tap.client.close()
+    return output
