@@ -49,7 +49,7 @@ sandbox: install ## Play the Celonis API on this machine, for --environment sand
 	$(RUN)/python -m tap_celonis_audit.sandbox --port 8765 --seed 1
 
 .PHONY: bench-losses
-bench-losses: install ## Count what this tap and others lose and double (4 minutes)
+bench-losses: install ## Count what this tap and others lose and double (7 minutes)
 	$(RUN)/python -m bench.losses
 
 .PHONY: bench-bounded

@@ -188,3 +188,10 @@ def test_each_group_of_settings_is_enough_and_nothing_in_it_is_too_much() -> Non
         assert problems(config, SCHEMA) == []
         for name in group:
             assert problems({n: v for n, v in config.items() if n != name}, SCHEMA) != []
+
+
+def test_the_readme_shows_the_losses_that_were_measured() -> None:
+    measured = (ROOT / "bench" / "results" / "losses.md").read_text()
+    table = measured.split("|  | world | events")[1].split("\n\n")[0]
+    assert f"|  | world | events{table}" in (ROOT / "README.md").read_text()
+    assert len(table.splitlines()) > 10

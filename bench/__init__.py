@@ -1,0 +1,1 @@
+"""Comparisons of this tap with other ways to read the same API."""

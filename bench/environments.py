@@ -1,0 +1,86 @@
+"""One virtual environment a peer, from its pinned requirements; made once, then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.processes import quiet_environment
+
+BENCH = Path(__file__).resolve().parent
+CACHE = BENCH / ".cache"
+INSTALL_TIMEOUT_SECONDS = 300
+
+_VERSION = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An environment with a peer in it.
+
+    Attributes:
+        requirements: Its pinned requirements; None for the environment that runs the comparison.
+    """
+
+    requirements: Path | None
+
+    @property
+    def bin(self) -> Path:
+        """Where its executables are."""
+        if self.requirements is None:
+            return Path(sys.executable).parent
+        # Other requirements are another environment: nothing stale is ever measured.
+        pins = self.requirements.read_bytes() + sys.version.encode()
+        name = f"{self.requirements.parent.name}-{hashlib.sha256(pins).hexdigest()[:12]}"
+        return CACHE / name / "bin"
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.bin / "python"
+
+    def install(self) -> None:
+        """Make it, unless that was done before.
+
+        Raises:
+            RuntimeError: There is no uv.
+            subprocess.CalledProcessError: Something cannot be installed.
+        """
+        folder = self.bin.parent
+        if self.requirements is None or (folder / "complete").exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        uv = _uv()
+        python, pins = str(self.python), str(self.requirements)
+        for command in (
+            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", pins],
+        ):
+            subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT_SECONDS)
+        (folder / "complete").touch()
+
+    def version(self, package: str) -> str:
+        """Tell which version of a package it holds."""
+        return subprocess.run(
+            [str(self.python), "-c", _VERSION, package],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=quiet_environment(),
+            timeout=60,
+        ).stdout.strip()
+
+
+HERE = Environment(None)
+
+
+def _uv() -> str:
+    own = BENCH.parent / ".tools" / "bin" / "uv"
+    uv = str(own) if own.exists() else shutil.which("uv")
+    if uv is None:
+        raise RuntimeError("uv is needed to install the peers: run make install")
+    return uv
