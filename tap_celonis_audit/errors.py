@@ -26,6 +26,10 @@ class TeamError(TapError):
     """A failure that every stream would meet: the host, the network, the OAuth client."""
 
 
+class ParametersError(TapError):
+    """Celonis does not understand the request."""
+
+
 class CredentialsError(TapError):
     """Celonis refused the key, or a permission is missing: it answers both alike."""
 
@@ -92,7 +96,10 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
             "the team, such as https://acme.eu-1.celonis.cloud"
         )
     if status == HTTPStatus.BAD_REQUEST:
-        return TapError(f"Celonis does not understand the request (400) to {api.path}.{shown}")
+        return ParametersError(
+            f"Celonis does not understand the request to {api.path} (400). Please report "
+            f"this.{shown}"
+        )
     if status == HTTPStatus.UNAUTHORIZED:
         return CredentialsError(
             "Celonis refused the credentials (401). Check that the key is complete, belongs to "

@@ -286,7 +286,9 @@ class Tap(singer_sdk.Tap):
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         self.logger.error("Ended by %s", signal.Signals(signum).name)
-        if self.message_writer.is_writing and self.message_writer.ended_by is None:
+        if self.message_writer.is_writing:
+            if self.message_writer.ended_by is not None:
+                os._exit(128 + signum)  # Asked twice: the target does not read.
             self.message_writer.ended_by = signum
             return
         if not self.config.get("batch_config"):

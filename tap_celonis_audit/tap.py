@@ -12,6 +12,7 @@ from tap_celonis_audit.client import Client
 from tap_celonis_audit.errors import PERMISSIONS_PAGE, CredentialsError, TapError, TeamError
 from tap_celonis_audit.settings import SCHEMA, Settings
 from tap_celonis_audit.streams import STREAMS
+from tap_celonis_audit.streams.events import EventStream
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import click
+    from singer_sdk import Stream
 
     from tap_celonis_audit.errors import Api
-    from tap_celonis_audit.streams.events import EventStream
 
 
 class TapCelonisAudit(sdk.Tap):
@@ -89,43 +90,41 @@ class TapCelonisAudit(sdk.Tap):
     def make_contact(self) -> None:
         if any("team" in state for state in self.state.get("bookmarks", {}).values()):
             return
-        selected = [each for each in self.discover_streams() if self.streams[each.name].selected]
-        self._peek(selected, enough=1)
+        selected = [each for each in self.streams.values() if each.selected]
+        self._peek(selected, until_one_answers=True)
 
-    def _peek(self, streams: Sequence[EventStream], *, enough: int) -> None:
-        """Ask for a record of each stream, until enough of them answer.
+    def _peek(self, streams: Sequence[Stream], *, until_one_answers: bool) -> None:
+        """Ask for one record of each stream, and say what came.
 
         Raises:
-            TapError: No stream answers, for a reason that they all share.
+            TapError: Streams do not answer.
         """
-        refused: dict[str, TapError] = {}
-        answered = 0
+        refused: dict[EventStream, TapError] = {}
         for stream in streams:
-            if answered == enough:
-                return
+            if not isinstance(stream, EventStream):
+                continue
             try:
                 total = stream.peek()
             except TeamError:
                 raise
             except TapError as error:
-                refused[stream.name] = error
-            else:
-                answered += 1
-                number = "an unknown number of" if total is None else total
-                self.logger.info("%s: works, %s records to read", stream.name, number)
-        if answered and enough == 1:
-            return
-        if len(refused) > 1 and all(
-            isinstance(each, CredentialsError) for each in refused.values()
+                refused[stream] = error
+                continue
+            number = "an unknown number of" if total is None else total
+            self.logger.info("%s: works, %s records to read", stream.name, number)
+            if until_one_answers:
+                return
+        if 1 < len(refused) == len(streams) and all(
+            isinstance(error, CredentialsError) for error in refused.values()
         ):
-            permissions = ", ".join(f'"{stream.api.permission}"' for stream in streams)
+            permissions = ", ".join(f'"{stream.api.permission}"' for stream in refused)
             raise TeamError(
                 "Celonis refused the credentials (401). Check that the key is complete, belongs to "
                 f"{self.settings.netloc} and was not deleted. If it is good, tick {permissions} "
                 f"for this application in {PERMISSIONS_PAGE}."
             )
-        for name, refusal in refused.items():
-            self.note_failure(name, refusal)
+        for stream, refusal in refused.items():
+            self.note_failure(stream.name, refusal)
         self.fail_if_any()
 
     @classmethod
@@ -141,7 +140,7 @@ class TapCelonisAudit(sdk.Tap):
             return
         given = ctx.params["config"]
         tap = cls(config=given.config, parse_env_config=given.parse_env)
-        tap._peek(tap.discover_streams(), enough=len(tap.streams))
+        tap._peek([*tap.streams.values()], until_one_answers=False)
         ctx.exit()
 
 

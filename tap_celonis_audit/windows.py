@@ -78,6 +78,11 @@ def format_bound(second: int) -> str:
     return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
 
 
+def format_zoned_bound(second: int) -> str:
+    """Write a whole second as collectors in production send bounds to the audit log."""
+    return f"{format_bound(second)}.000Z"
+
+
 def parse_setting(text: str, *, now: float) -> int | None:
     """Read ``2025-01-31``, a date-time with any zone, or ``30 days ago``, as a whole second.
 

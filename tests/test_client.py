@@ -10,7 +10,12 @@ import pytest
 
 from tap_celonis_audit import client as client_module
 from tap_celonis_audit.client import Client
-from tap_celonis_audit.errors import CredentialsError, TapError, TeamError
+from tap_celonis_audit.errors import (
+    CredentialsError,
+    ParametersError,
+    TapError,
+    TeamError,
+)
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
 from tap_celonis_audit.settings import Settings
 from tap_celonis_audit.streams import AuditLogsStream, LoginHistoryStream
@@ -276,7 +281,7 @@ def test_a_rate_limit_that_stays_is_told(
 @pytest.mark.parametrize(
     ("status", "kind", "advice"),
     [
-        (400, TapError, "does not understand the request"),
+        (400, ParametersError, "does not understand the request"),
         (401, CredentialsError, "was not deleted"),
         (403, TapError, "Use Audit Logs API"),
         (404, TapError, "Check that api_url is the URL of the team"),

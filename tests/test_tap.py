@@ -345,6 +345,46 @@ class TestRecords:
         assert login["success"] is None
         assert login["additional_fields"] == {"success": "yes", "ip": "10.0.0.1"}
 
+    @pytest.mark.parametrize("understands", ["zoned", "plain"])
+    def test_another_spelling_of_time_is_tried_once(
+        self, sandbox: Sandbox, understands: str
+    ) -> None:
+        def picky(_: Sandbox, request: Request) -> Answer | None:
+            asked = request.query.get("from", "")
+            if not asked or asked.endswith("Z") == (understands == "zoned"):
+                return None
+            return Answer.problem(
+                HTTPStatus.BAD_REQUEST, code="GENERAL_PARAMETER_MISSMATCH", detail="from"
+            )
+
+        sandbox.audit.add(audit_record(-600))
+        sandbox.logins.add(LOGIN_TWIN)
+        sandbox.hook = picky
+        output = sync(sandbox).check()
+        assert len(output.records("audit_logs")) == 1
+        assert len(output.records("login_history")) == 1
+        refused = [
+            request.path
+            for request in sandbox.requests
+            if "from" in request.query
+            and request.query["from"].endswith("Z") != (understands == "zoned")
+        ]
+        assert len(refused) == len(set(refused)) == 1
+
+    def test_a_full_table_replication_reads_everything_again(self, sandbox: Sandbox) -> None:
+        sandbox.audit.extend(audit_record(-600 - each, f"E{each}") for each in range(5))
+        first = sync(sandbox).check()
+        catalog = TapCelonisAudit(
+            config={"api_url": sandbox.url, "app_key": sandbox.app_key}
+        ).catalog_dict
+        for entry in catalog["streams"]:
+            entry["replication_method"] = "FULL_TABLE"
+            entry["metadata"][0]["metadata"]["forced-replication-method"] = "FULL_TABLE"
+            for each in entry["metadata"]:
+                each["metadata"]["selected"] = True
+        again = sync(sandbox, state=first.state, catalog=catalog).check()
+        assert again.records("audit_logs") == first.records("audit_logs")
+
     def test_characters_that_databases_refuse_are_replaced(self, sandbox: Sandbox) -> None:
         texts = ["nul \x00", "half \ud83d", "half \ude00", "whole \U0001f600", "\\u0000 as text"]
         message = {"nested \x00": [{"texts": texts}]}

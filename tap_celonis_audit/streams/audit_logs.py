@@ -14,6 +14,7 @@ from singer_sdk import typing as th
 from tap_celonis_audit.errors import Api
 from tap_celonis_audit.streams.events import EVENT_ID, OPEN_OBJECT, ORIGIN, TIMESTAMP, EventStream
 from tap_celonis_audit.values import as_object, as_text
+from tap_celonis_audit.windows import format_bound, format_zoned_bound
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -36,6 +37,8 @@ class AuditLogsStream(EventStream):
         permission="Use Audit Logs API",
         newer_permission="Admin & Settings – Audit logs – Use API",
     )
+    # What is documented for the login history alone comes second.
+    bound_spellings = (format_zoned_bound, format_bound)
     identity_fields = (
         "userId",
         "userRole",

@@ -7,15 +7,16 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import typing as th
+from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_celonis_audit import sdk
-from tap_celonis_audit.errors import Api, TapError
+from tap_celonis_audit.errors import Api, ParametersError, TapError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest
 from tap_celonis_audit.reader import Event, Page, Reader
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.values import replace_odd
-from tap_celonis_audit.windows import format_bound, parse_instant
+from tap_celonis_audit.windows import format_bound, format_zoned_bound, parse_instant
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -23,10 +24,11 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from singer_sdk.helpers.types import Context
 
+    from tap_celonis_audit.client import Answer
     from tap_celonis_audit.tap import TapCelonisAudit
 
 #: Without a "properties" key: with an empty one, some targets drop the column without a word.
@@ -67,6 +69,8 @@ class EventStream(sdk.Stream):
     api: ClassVar[Api]
     identity_fields: ClassVar[tuple[str, ...]]
     """Fields of the API's record that make the event what it is, besides its timestamp."""
+    bound_spellings: ClassVar[tuple[Callable[[int], str], ...]] = (format_bound, format_zoned_bound)
+    """How to write `from` and `to`, the likeliest first."""
 
     def __init__(self, tap: TapCelonisAudit) -> None:
         super().__init__(tap)
@@ -74,6 +78,7 @@ class EventStream(sdk.Stream):
         self._known_fields = {*self.identity_fields, "timestamp"}
         self._state_written_at = 0.0
         self._has_odd_texts = False
+        self._spellings = list(self.bound_spellings)
 
     def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Make the stream's own columns of an API record."""
@@ -100,8 +105,9 @@ class EventStream(sdk.Stream):
 
     def _follow(self) -> Iterable[dict[str, Any]]:
         tap, settings = self.tap, self.tap.settings
+        incremental = self.replication_method == REPLICATION_INCREMENTAL
         bookmark = Bookmark.from_state(
-            self.stream_state,
+            self.stream_state if incremental else {},
             team=settings.team,
             start=settings.start,
             late_seconds=settings.late_arrival_seconds,
@@ -147,17 +153,26 @@ class EventStream(sdk.Stream):
             self._state_written_at = time.monotonic()
 
     def _fetch(self, first: int, last: int, number: int, size: int) -> Page:
-        answer = self.tap.client.get(
-            self.api,
-            {
-                "pageNumber": number,
-                "pageSize": size,
-                "from": format_bound(first),
-                "to": format_bound(last),
-            },
-        )
+        answer = self._ask(first, last, number, size)
         self._has_odd_texts |= answer.is_odd
         return make_page(answer.body, size=size, path=self.api.path, weight=answer.size)
+
+    def _ask(self, first: int, last: int, number: int, size: int) -> Answer:
+        """Ask for a page, at first contact in another spelling of time if one is not understood."""
+        while True:
+            spell, *others = self._spellings
+            bounds = {"from": spell(first), "to": spell(last)}
+            try:
+                answer = self.tap.client.get(
+                    self.api, {"pageNumber": number, "pageSize": size, **bounds}
+                )
+            except ParametersError:
+                if not others:
+                    raise
+                self._spellings = others
+            else:
+                self._spellings = [spell]
+                return answer
 
     def _parse(self, record: dict[str, Any]) -> Event:
         return make_event(
@@ -170,7 +185,8 @@ class EventStream(sdk.Stream):
     def _row(self, event_id: str, event: Event) -> dict[str, Any]:
         # The id is that of the record as it came.
         record = replace_odd(event.record) if self._has_odd_texts else event.record
-        additional = {name: record[name] for name in record.keys() - self._known_fields}
+        known = self._known_fields
+        additional = {name: value for name, value in record.items() if name not in known}
         additional |= self.misfits(record)
         return {
             "event_id": event_id,
