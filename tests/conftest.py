@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -19,3 +20,8 @@ def postgres_url() -> Generator[str]:
 
     with postgres() as url:
         yield url
+
+
+# Machines are slow at times; and what one run in CI finds, the next one must find again.
+settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("tests")

@@ -577,7 +577,7 @@ class TestTraffic:
                 session.trust_env = False
                 ask(session, sandbox)
 
-        with empty_team(latency_ms=500) as sandbox:
+        with empty_team(latency_ms=2_000) as sandbox:
             threads = [threading.Thread(target=one) for _ in range(3)]
             for thread in threads:
                 thread.start()
@@ -638,7 +638,7 @@ class TestTraffic:
                 time.sleep(0.005)
             begun = time.monotonic()
             sandbox.close()
-            assert time.monotonic() - begun < 0.5
+            assert time.monotonic() - begun < 3
             slow.join()
         assert set(threading.enumerate()) <= before
         with pytest.raises(requests.ConnectionError):
