@@ -29,6 +29,8 @@ VERSION = "1"
 FINGERPRINT_BYTES = 8
 #: More events than this are watched by count only.
 MAX_FINGERPRINTS = 40_000
+#: So many hashes of unusable records are remembered.
+MAX_REPORTED = 500
 #: How much of the final past is kept, to find a second without events at which to begin.
 MARGIN_SECONDS = 900
 #: A bookmark may be this much ahead of the clock.
@@ -159,6 +161,8 @@ class Bookmark:
     watch: Watch
     checked: bool = False
     """Whether the bounds of a request were seen to mean what they should."""
+    reported: tuple[str, ...] = ()
+    """Hashes of records without a usable timestamp for which a run has failed already."""
     gap: tuple[int, int] | None = None
     """While older history is added: where that begins, and how far it was read."""
 
@@ -176,6 +180,7 @@ class Bookmark:
             "team": self.team,
             "start": format_second(self.start),
             "bounds": "checked" if self.checked else "",
+            "reported": " ".join(self.reported[-MAX_REPORTED:]),
             "gap": " ".join(map(format_second, self.gap)) if self.gap else "",
             "watch_start": format_second(self.watch.start),
             "watch": self.watch.pack(),
@@ -233,6 +238,7 @@ class Bookmark:
             watermark,
             watch,
             checked=state.get("bounds") == "checked",
+            reported=tuple(str(state.get("reported", "")).split()),
             gap=(_second(gap[0]), _second(gap[1])) if len(gap) == 2 else None,  # noqa: PLR2004 -- a pair
         )
 

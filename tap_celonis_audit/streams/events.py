@@ -129,6 +129,8 @@ class EventStream(sdk.Stream):
             for row in rows:
                 yield self._row(row.event_id, row.event)
             number += len(rows)
+        unusable = {key.hex()[:16] for key in reader.unreadable}.difference(bookmark.reported)
+        bookmark.reported += tuple(sorted(unusable))
         self.save(bookmark.to_state())
         self.logger.info(
             "%s: %d events (%d of them late), %d requests, read to %s",
@@ -138,11 +140,11 @@ class EventStream(sdk.Stream):
             reader.requests,
             bookmark.to_state()["replication_key_value"],
         )
-        if reader.unreadable:
-            hashes = ", ".join(sorted(key.hex()[:16] for key in reader.unreadable)[:10])
+        if unusable:
+            hashes = ", ".join(sorted(unusable)[:10])
             raise TapError(
-                f"{len(reader.unreadable)} records have no usable timestamp and were left out "
-                f"(hashes: {hashes}). Everything else was emitted. Please report this."
+                f"{len(unusable)} records have no usable timestamp and were left out (hashes: "
+                f"{hashes}). Everything else was emitted. Please report this. The next run goes on."
             )
 
     def _commit(self, bookmark: Bookmark) -> None:
