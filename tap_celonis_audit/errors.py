@@ -103,7 +103,7 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
     if status == HTTPStatus.UNAUTHORIZED:
         return CredentialsError(
             "Celonis refused the credentials (401). Check that the key is complete, belongs to "
-            f"{host} and was not deleted. If it is good: {api.grant}{scope}."
+            f"{host} and was not deleted. If it is good, {api.grant[0].lower()}{api.grant[1:]}{scope}."
         )
     if status == HTTPStatus.FORBIDDEN:
         return TapError(

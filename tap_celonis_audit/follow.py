@@ -55,6 +55,7 @@ class Follower:
         settle_seconds: The newest events are left for the next run.
         late_seconds: How late an event may appear.
         time_is_up: Tells whether the run should end at the next border of a window.
+        is_stale: Whether the last run was long ago.
         name: Stream, for messages.
     """
 
@@ -69,6 +70,7 @@ class Follower:
         late_seconds: int,
         name: str,
         time_is_up: Callable[[], bool] = lambda: False,
+        is_stale: bool = False,
     ) -> None:
         self._reader = reader
         self._bookmark = bookmark
@@ -77,6 +79,7 @@ class Follower:
         self._settle_seconds = settle_seconds
         self._late_seconds = late_seconds
         self._time_is_up = time_is_up
+        self._is_stale = is_stale
         self._name = name
         self._known_until = bookmark.watermark
         self.late = 0
@@ -93,8 +96,11 @@ class Follower:
             TapError: A window cannot be proven complete.
         """
         try:
+            self._tell_changes()
             yield from self._older_history(start)
-            read_from = yield from self._recent_past()
+            read_from = self._bookmark.watch.start
+            if end is None or end > read_from:
+                read_from = yield from self._recent_past()
             settled = int(self._now() - self._settle_seconds)
             end = settled if end is None else min(end, settled)
             if read_from < end:
@@ -106,34 +112,58 @@ class Follower:
                 format_second(self._bookmark.watermark),
             )
 
+    def _tell_changes(self) -> None:
+        """Warn if later events are wanted than the last run prepared for."""
+        bookmark = self._bookmark
+        if bookmark.late_seconds is not None and bookmark.late_seconds < self._late_seconds:
+            logger.warning(
+                "%s: late_arrival_seconds was raised from %d to %d: events that appeared later "
+                "than %d seconds before this run are not looked for",
+                self._name,
+                bookmark.late_seconds,
+                self._late_seconds,
+                bookmark.late_seconds,
+            )
+        bookmark.late_seconds = self._late_seconds
+
     def _older_history(self, start: int) -> Iterator[Sequence[Row]]:
-        """Read what lies before everything read so far, if it is wanted now."""
+        """Read what lies before everything read so far, if it is wanted now.
+
+        What was begun is finished first, whatever `start_date` says by then.
+        """
+        bookmark = self._bookmark
+        while bookmark.gap is not None or start < bookmark.start:
+            if bookmark.gap is None:
+                logger.info("%s: start_date was moved back; older history is read", self._name)
+                bookmark.gap = start, start
+            begin, at = bookmark.gap
+            recent = bookmark.start
+            if bookmark.watch.start <= bookmark.start:
+                recent = min(recent, max(begin, self._horizon() - MARGIN_SECONDS))
+            for window in self._reader.read(min(at, recent), recent):
+                self._calibrate(window)
+                yield list(_name_events(window.events))
+                bookmark.gap = begin, window.end
+                if bookmark.checked:
+                    self._commit()
+                self._mind_the_time()
+            yield from self._recent_history(recent)
+            bookmark.start, bookmark.gap = begin, None
+            self._commit()
+
+    def _recent_history(self, start: int) -> Iterator[Sequence[Row]]:
+        """Read the part of older history that has to be watched from now on, in one go."""
         bookmark = self._bookmark
         if start >= bookmark.start:
-            bookmark.gap = None
             return
-        logger.info("%s: start_date was moved back; older history is read first", self._name)
-        at = start
-        if bookmark.gap is not None and bookmark.gap[0] <= start:
-            at = max(start, bookmark.gap[1])
-        # What is still to be watched has to be known, so that much is read in one go.
-        watch_start = max(start, self._horizon() - MARGIN_SECONDS)
-        at = min(at, watch_start) if watch_start < bookmark.start else at
-        recent: dict[int, tuple[bytes, ...]] = {}
-        for window in self._reader.read(at, bookmark.start):
+        known: dict[int, tuple[bytes, ...]] = {}
+        for window in self._reader.read(start, bookmark.start):
             self._calibrate(window)
             rows = list(_name_events(window.events))
             yield rows
-            recent |= _by_second(rows, since=watch_start)
-            bookmark.gap = (start, window.end)
-            if bookmark.checked:
-                self._commit()
-            self._mind_the_time()
-        if watch_start < bookmark.start:
-            bookmark.watch.start = watch_start
-            bookmark.watch.replace(watch_start, bookmark.start, recent)
-        bookmark.start, bookmark.gap = start, None
-        self._commit()
+            known |= _by_second(rows, since=start)
+        bookmark.watch.start = start
+        bookmark.watch.replace(start, bookmark.start, known)
 
     def _horizon(self) -> int:
         """Give the second before which no event appears any more."""
@@ -143,6 +173,9 @@ class Follower:
         """Look for late arrivals by count; return the second from which to read on."""
         watch, watermark = self._bookmark.watch, self._bookmark.watermark
         if watch.expected(watch.start, watermark) <= _WORTH_COUNTING:
+            return watch.start
+        if self._is_stale:
+            # Retention may have deleted as many events as appeared late.
             return watch.start
         low = watch.quiet(range(watch.start, watermark))
         high = watch.quiet(range(watermark - 1, watch.start, -1))
@@ -193,7 +226,9 @@ class Follower:
             self._take_over(window, rows)
             if self._bookmark.checked:
                 self._commit()
-            self._mind_the_time()
+            # What is read again does not end a run, or no run might ever get further.
+            if window.end > self._known_until:
+                self._mind_the_time()
 
     def _mind_the_time(self) -> None:
         if self._time_is_up():

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.keys import canonical
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Event:
     """One record, and what is needed to place it."""
 
     key: bytes
-    """Equal for records with equal content only."""
+    """Equal for records with equal identity only."""
     second: int | None
     """None if the record has no usable timestamp."""
     timestamp: str
@@ -276,20 +277,14 @@ class Reader:
         pages = self._collect(start, end, first, self._page_size)
         answers = [self._events(page, start, end) for page in pages]
         copies = _most_copies(answers)
-        events = _by_key(answers)
         if first.total is not None and copies.total() != first.total:
-            self._mend(start, end, answers, copies, events)
+            self._mend(start, end, answers, copies)
             if copies.total() != first.total:
                 raise _NotProvenError("pages overlap", again=False)
-        return self._window(start, end, events.values(), copies)
+        return self._window(start, end, answers, copies)
 
     def _mend(
-        self,
-        start: int,
-        end: int,
-        answers: list[list[Event]],
-        copies: Counter[bytes],
-        events: dict[bytes, Event],
+        self, start: int, end: int, answers: list[list[Event]], copies: Counter[bytes]
     ) -> None:
         """Read again the seconds in which pages overlap.
 
@@ -297,17 +292,18 @@ class Reader:
         pages, at the price of a request each.
         """
         shown = Counter(key for answer in answers for key in {event.key for event in answer})
-        seconds = {events[key].second for key, number in shown.items() if number > 1}
+        second_of = {event.key: event.second for answer in answers for event in answer}
+        seconds = {second_of[key] for key, number in shown.items() if number > 1}
         if end - start == 1 or len(seconds) > len(answers):
             return
         for second in seconds:
             if second is None:
                 continue
-            for key in [key for key in copies if events[key].second == second]:
+            for key in [key for key in copies if second_of.get(key) == second]:
                 del copies[key]
-            for event in self._prove(second, second + 1, self._page(second, second + 1, 0)).events:
-                copies[event.key] += 1
-                events[event.key] = event
+            again = self._prove(second, second + 1, self._page(second, second + 1, 0)).events
+            copies.update(event.key for event in again)
+            answers.append(again)
 
     def _collect(self, start: int, end: int, first: Page, size: int) -> list[Page]:
         """Get all pages of a window; they agree on a count and add up to it."""
@@ -363,31 +359,33 @@ class Reader:
             copies = _most_copies(answers)
             whole = Counter(event.key for answer in now for event in answer)
             if copies.total() == total:
-                return self._window(second, second + 1, _by_key(answers).values(), copies)
+                return self._window(second, second + 1, answers, copies)
             passes.append(whole)
             # More identical events than fit on a page are never shown at once. Then the order is
             # believed to stand still if no two passes differ, each with other borders.
             if len(passes) >= _AGREEING_PASSES and all(each == whole for each in passes):
-                return self._window(second, second + 1, _by_key(now).values(), whole)
+                return self._window(second, second + 1, now, whole)
         raise TapError(
             f"{self._name}: the second at {format_second(second)} cannot be read completely "
             f"({doubt}). Nothing from there on was taken as read; the next run tries again."
         )
 
     @staticmethod
-    def _window(start: int, end: int, received: Iterable[Event], copies: Counter[bytes]) -> Window:
+    def _window(start: int, end: int, answers: list[list[Event]], copies: Counter[bytes]) -> Window:
         events: list[Event] = []
         before = after = 0
-        for event in received:
+        for event in {event.key: event for answer in answers for event in answer}.values():
+            number = copies[event.key]
             if event.second is None:
                 continue
-            number = copies[event.key]
             if event.second < start:
                 before += number
             elif event.second >= end:
                 after += number
+            elif number == 1:
+                events.append(event)
             else:
-                events += [event] * number
+                events += _twins(event.key, number, answers)
         events.sort(key=lambda event: (event.timestamp, event.key))
         return Window(start, end, events, before, after)
 
@@ -397,8 +395,12 @@ def _is_short(page: Page) -> bool:
     return len(page.records) < page.limit and page.total in {None, len(page.records)}
 
 
-def _by_key(answers: Iterable[list[Event]]) -> dict[bytes, Event]:
-    return {event.key: event for answer in answers for event in answer}
+def _twins(key: bytes, number: int, answers: Iterable[list[Event]]) -> list[Event]:
+    """Give the events with one key; they may differ in fields that are not part of it."""
+    shown = [[event for event in answer if event.key == key] for answer in answers]
+    most = max(shown, key=len)
+    twins = most if len(most) >= number else [event for events in shown for event in events]
+    return sorted(twins[:number], key=lambda event: canonical(event.record))
 
 
 def _most_copies(answers: Iterable[list[Event]]) -> Counter[bytes]:

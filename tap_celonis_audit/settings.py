@@ -80,8 +80,8 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         th.StringType,
         title="Start date",
         description=(
-            "First event to read when there is no state: 2025-01-31, a date-time, or 30 days ago. "
-            "Without it, all history is read"
+            "First event to read: 2025-01-31, a date-time, or 30 days ago. Moved back later, the "
+            "older history is added. Without it, all history is read"
         ),
     ),
     th.Property(
@@ -106,7 +106,7 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
     ),
     th.Property(
         "late_arrival_seconds",
-        th.IntegerType(minimum=0),
+        th.IntegerType(minimum=0, maximum=604_800),
         default=21_600,
         title="Late arrivals (seconds)",
         description="How late an event may appear in Celonis and still be picked up",

@@ -161,6 +161,8 @@ class Bookmark:
     watch: Watch
     checked: bool = False
     """Whether the bounds of a request were seen to mean what they should."""
+    late_seconds: int | None = None
+    """How late an event could appear and be picked up, in the last run."""
     reported: tuple[str, ...] = ()
     """Hashes of records without a usable timestamp for which a run has failed already."""
     gap: tuple[int, int] | None = None
@@ -180,6 +182,7 @@ class Bookmark:
             "team": self.team,
             "start": format_second(self.start),
             "bounds": "checked" if self.checked else "",
+            "late_arrival_seconds": "" if self.late_seconds is None else str(self.late_seconds),
             "reported": " ".join(self.reported[-MAX_REPORTED:]),
             "gap": " ".join(map(format_second, self.gap)) if self.gap else "",
             "watch_start": format_second(self.watch.start),
@@ -228,6 +231,7 @@ class Bookmark:
         if state.get("team") != team:
             raise TapError(f"The state is that of another team than {team}. {_ADVICE}")
         gap = str(state.get("gap", "")).split()
+        late = str(state.get("late_arrival_seconds", ""))
         try:
             watch = Watch.unpack(_second(state.get("watch_start")), str(state.get("watch", "")))
         except ValueError as error:
@@ -238,6 +242,7 @@ class Bookmark:
             watermark,
             watch,
             checked=state.get("bounds") == "checked",
+            late_seconds=int(late) if late.isdecimal() else None,
             reported=tuple(str(state.get("reported", "")).split()),
             gap=(_second(gap[0]), _second(gap[1])) if len(gap) == 2 else None,  # noqa: PLR2004 -- a pair
         )

@@ -117,7 +117,7 @@ class TapCelonisAudit(sdk.Tap):
         if 1 < len(refused) == len(streams) and all(
             isinstance(error, CredentialsError) for error in refused.values()
         ):
-            permissions = ", ".join(f'"{stream.api.permission}"' for stream in refused)
+            permissions = " and ".join(f'"{stream.api.permission}"' for stream in refused)
             raise TeamError(
                 "Celonis refused the credentials (401). Check that the key is complete, belongs to "
                 f"{self.settings.netloc} and was not deleted. If it is good, tick {permissions} "

@@ -396,3 +396,86 @@ def test_a_run_that_may_not_take_longer_ends_at_a_window_and_the_next_goes_on() 
     assert runs > 3
     copy.check()
     assert copy.run() == []
+
+
+@pytest.mark.parametrize("windows", [1, 4, 9])
+def test_older_history_in_pieces_comes_once_and_stays_watched(windows: int) -> None:
+    world = World()
+    world.fill(2_000, NOON_S - 10 * HOUR, NOON_S)
+    copy = Copy(world, start=NOON_S - HOUR, page_size=20)
+    copy.run()
+    copy.start, copy.windows = NOON_S - 9 * HOUR, windows
+    for _ in range(3):
+        copy.run()
+    world.clock.advance(seconds=HOUR)
+    world.log.add(record((NOON_S - 4 * HOUR) * 1000, "five hours late"))
+    world.clock.advance(seconds=23 * HOUR)
+    copy.windows = None
+    copy.run()
+    copy.check()
+
+
+@pytest.mark.parametrize("then", [8, 2])
+def test_a_start_date_that_changes_while_older_history_is_read(then: int) -> None:
+    world = World()
+    world.fill(3_000, NOON_S - 10 * DAY, NOON_S)
+    copy = Copy(world, start=NOON_S - 2 * DAY, page_size=50)
+    copy.run()
+    copy.start, copy.windows = NOON_S - 5 * DAY, 4
+    copy.run()
+    assert copy.state["gap"]
+    copy.start, copy.windows = NOON_S - then * DAY, None
+    copy.run()
+    copy.start = NOON_S - max(then, 5) * DAY
+    copy.run()
+    copy.check()
+
+
+def test_a_watch_that_was_pruned_is_not_stretched_over_what_is_unknown() -> None:
+    world = World()
+    world.fill(2_000, NOON_S - 10 * HOUR, NOON_S)
+    copy = Copy(world, start=NOON_S - LATE - 450)
+    copy.run()
+    world.clock.advance(seconds=60)
+    copy.start = NOON_S - 9 * HOUR
+    copy.run()
+    copy.check()
+    assert copy.follower.late == 0
+
+
+def test_a_run_that_may_not_take_long_gets_further_than_what_it_reads_again() -> None:
+    world = World()
+    start = NOON_S - 2_000
+    world.log.extend(record((start + n) * 1000 + 1, f"steady-{n}") for n in range(1_800))
+    copy = Copy(world, start=start, page_size=20)
+    copy.run()
+    copy.windows = 1
+    for hour in range(3):
+        world.clock.advance(seconds=HOUR)
+        world.log.add(record(world.clock.now_ms - 600_000, f"new-{hour}"))
+        assert copy.run()
+    copy.check()
+
+
+def test_retention_does_not_hide_a_late_event_after_a_long_pause() -> None:
+    world = World(retention_days=30)
+    world.fill(300, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    world.log.add(record((NOON_S - 2 * HOUR) * 1000, "late"))
+    world.log.remove(lambda each: each["event"] == "E-1")
+    world.clock.advance(seconds=2 * DAY)
+    assert "late" in {row.event.record["event"] for row in copy.run()}
+
+
+def test_a_raised_limit_for_late_events_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.fill(300, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world, late=HOUR)
+    copy.run()
+    copy.late = LATE
+    copy.run()
+    assert "late_arrival_seconds was raised from 3600 to 21600" in caplog.text
+    caplog.clear()
+    copy.run()
+    assert "raised" not in caplog.text

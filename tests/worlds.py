@@ -20,7 +20,7 @@ from tap_celonis_audit.sandbox.clock import Clock, to_iso, to_ms
 from tap_celonis_audit.sandbox.log import Log
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.streams import AuditLogsStream
-from tap_celonis_audit.streams.events import make_event, make_page
+from tap_celonis_audit.streams.events import STALE_SECONDS, make_event, make_page
 from tap_celonis_audit.windows import BEGINNING, format_bound
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ class Copy:
             now=lambda: now,
             settle_seconds=self.settle,
             late_seconds=self.late,
+            is_stale=now - bookmark.watermark > STALE_SECONDS,
             time_is_up=lambda: self.windows is not None and committed >= self.windows,
             name="audit_logs",
         )

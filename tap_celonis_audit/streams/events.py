@@ -56,6 +56,8 @@ ORIGIN = (
         description="Fields that Celonis sends and this schema does not know",
     ),
 )
+#: A last run longer ago than this makes counts of that time worthless.
+STALE_SECONDS = 86_400
 #: State is written at most this often while a stream runs.
 STATE_INTERVAL_SECONDS = 10.0
 
@@ -122,6 +124,7 @@ class EventStream(sdk.Stream):
             settle_seconds=settings.settle_seconds,
             late_seconds=settings.late_arrival_seconds,
             time_is_up=tap.time_is_up,
+            is_stale=tap.clock() - bookmark.watermark > STALE_SECONDS,
             name=self.name,
         )
         number = 0
