@@ -88,6 +88,7 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
         wait_seconds: How long Celonis asks to wait, for 429.
     """
     scope = f', and grant its OAuth client the scope "{api.scope}"' if oauth else ""
+    grant = f"{api.grant[0].lower()}{api.grant[1:]}"
     support = _SUPPORT_ID.search(body)
     shown = f" Celonis Support ID: {support[1]}." if support else ""
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
@@ -103,7 +104,7 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
     if status == HTTPStatus.UNAUTHORIZED:
         return CredentialsError(
             "Celonis refused the credentials (401). Check that the key is complete, belongs to "
-            f"{host} and was not deleted. If it is good, {api.grant[0].lower()}{api.grant[1:]}{scope}."
+            f"{host} and was not deleted. If it is good, {grant}{scope}."
         )
     if status == HTTPStatus.FORBIDDEN:
         return TapError(

@@ -203,7 +203,7 @@ def test_a_number_must_be_whole(value: object) -> None:
         ("page_size", 0, "at least 1 and at most 200"),
         ("page_size", 201, "at least 1 and at most 200"),
         ("settle_seconds", 1, "at least 2"),
-        ("late_arrival_seconds", -1, "at least 0"),
+        ("late_arrival_seconds", -1, "at least 0 and at most 604800"),
         ("request_timeout_seconds", 0, "at least 1"),
         ("max_retries", -1, "at least 0"),
     ],
