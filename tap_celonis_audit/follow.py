@@ -172,10 +172,8 @@ class Follower:
     def _recent_past(self) -> Generator[Sequence[Row], None, int]:
         """Look for late arrivals by count; return the second from which to read on."""
         watch, watermark = self._bookmark.watch, self._bookmark.watermark
-        if watch.expected(watch.start, watermark) <= _WORTH_COUNTING:
-            return watch.start
-        if self._is_stale:
-            # Retention may have deleted as many events as appeared late.
+        # After a long pause, retention may have deleted as many events as appeared late.
+        if self._is_stale or watch.expected(watch.start, watermark) <= _WORTH_COUNTING:
             return watch.start
         low = watch.quiet(range(watch.start, watermark))
         high = watch.quiet(range(watermark - 1, watch.start, -1))

@@ -22,6 +22,12 @@ def postgres_url() -> Generator[str]:
         yield url
 
 
+@pytest.fixture
+def naps() -> list[float]:
+    """Hold the seconds that clients would have waited."""
+    return []
+
+
 # Machines are slow at times; and what one run in CI finds, the next one must find again.
 settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("tests")

@@ -36,12 +36,6 @@ def sandbox() -> Generator[Sandbox]:
 
 
 @pytest.fixture
-def naps() -> list[float]:
-    """Hold the seconds that clients would have waited."""
-    return []
-
-
-@pytest.fixture
 def connect(naps: list[float]) -> Generator[Callable[..., Client]]:
     """Give what makes a client for a sandbox and closes it in the end."""
     clients = []
