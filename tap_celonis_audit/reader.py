@@ -20,16 +20,20 @@ the millisecond or cut to the second.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.keys import canonical
+from tap_celonis_audit.pool import Pool
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+
+    from tap_celonis_audit.pool import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +96,51 @@ class Window:
     """Records received from the padding after the window."""
 
 
+class _Planned(NamedTuple):
+    """A window whose first page is there."""
+
+    start: int
+    end: int
+    first: Page
+    others: Sequence[Ticket[Page]]
+    """Its other pages, if they were asked for."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """How a range is divided into windows, as far as that is known."""
+
+    at: int
+    """Where the next window begins."""
+    end: int
+    length: int
+    """How long it shall be."""
+    first: Ticket[Page] | None = None
+    """Its first page, if it was asked for."""
+    last: Page | None = None
+    """First page of the window before it."""
+    windows: deque[_Planned] = field(default_factory=deque)
+    """The windows before it that wait to be read."""
+
+    @property
+    def stop(self) -> int:
+        """Where the next window ends."""
+        return min(self.end, self.at + self.length)
+
+    @property
+    def pages(self) -> int:
+        """How many pages were asked for ahead."""
+        return (self.first is not None) + sum(1 + len(each.others) for each in self.windows)
+
+    def cancel(self) -> None:
+        """Drop what was asked for and not read."""
+        if self.first is not None:
+            self.first.cancel()
+        for window in self.windows:
+            for ticket in window.others:
+                ticket.cancel()
+
+
 class _NotProvenError(Exception):
     """These answers do not prove that the window is complete."""
 
@@ -108,6 +157,7 @@ class Reader:
         parse: Makes an event of a record.
         name: Stream, for messages.
         page_size: Records a request.
+        pool: Runs requests side by side; nothing depends on how many, or on who is first.
     """
 
     def __init__(
@@ -117,8 +167,11 @@ class Reader:
         *,
         name: str,
         page_size: int,
+        pool: Pool | None = None,
     ) -> None:
         self._fetch = fetch
+        self._pool = pool or Pool()
+        self._plan: _Plan | None = None
         self._parse = parse
         self._name = name
         self._page_size = page_size
@@ -127,13 +180,13 @@ class Reader:
         self._calm = 0
         self._record_bytes = 1.0
         self._count_is_capped = False
-        self.requests = 0
+        self._begun_before = self._pool.begun
         self.unreadable: set[bytes] = set()
         """Keys of records without a usable timestamp."""
 
     def count(self, first: int, last: int) -> int | None:
         """Ask how many records Celonis counts from one second to another, as its bounds go."""
-        return self._ask(first, last, 0).total
+        return self._take(self._ask(first, last, 0)).total
 
     def read(self, start: int, end: int) -> Iterator[Window]:
         """Read ``[start, end)`` as adjacent proven windows, in ascending order.
@@ -141,20 +194,13 @@ class Reader:
         Raises:
             TapError: A window cannot be proven complete, or the answers contradict the question.
         """
-        at, length = start, end - start
-        while at < end:
-            stop = min(end, at + length)
-            first = self._page(at, stop, 0)
-            room, weight = self._room(), self._weight(first)
-            if weight > room and stop - at > 1:
-                # A share by count, but not too small at once: events may all lie at the end.
-                shrink = max(_FILL * room / weight, 1 / _SHRINK)
-                length = max(1, int((stop - at) * shrink))
-                continue
-            yield self._prove(at, stop, first)
-            grow = _FILL * self._room() / weight if weight else _GROWTH
-            length = max(1, int((stop - at) * min(_GROWTH, grow)))
-            at = stop
+        self._plan = _Plan(start, end, end - start)
+        try:
+            while (window := self._next_window(self._plan)) is not None:
+                yield self._prove(*window)
+        finally:
+            self._plan.cancel()
+            self._plan = None
 
     def contains(self, event: Event) -> bool:
         """Tell whether a window of the one second of this event shows it."""
@@ -165,6 +211,62 @@ class Reader:
         if page.total is not None and page.total > len(shown):
             return True  # Too much for one page; what was shown lay within the bounds.
         return any(other.key == event.key for other in shown)
+
+    @property
+    def requests(self) -> int:
+        """How many requests were begun so far."""
+        return self._pool.begun - self._begun_before
+
+    def _next_window(self, plan: _Plan) -> _Planned | None:
+        """Give the next window of a range; None at its end."""
+        self._look_ahead()
+        while not plan.windows and plan.at < plan.end:
+            self._accept(plan, self._pool.take(self._first(plan)))
+        return plan.windows.popleft() if plan.windows else None
+
+    def _look_ahead(self) -> None:
+        """Plan as far as answers are there, and ask for more as far as memory allows.
+
+        The length of a window follows from what the first page of the one before says. So first
+        pages come one after the other, but well ahead of the rest. What is asked for in vain is a
+        request, no more: all that is decided here is how long windows are.
+        """
+        plan = self._plan
+        while plan is not None and plan.at < plan.end and plan.pages < self._pages_ahead():
+            if plan.last is not None and self._is_new_maximum(plan.last):
+                return  # Once that is read, the next window may hold more.
+            first = self._first(plan)
+            if not first.done or first.failed:
+                return  # A failure waits until what lies before it was read.
+            self._accept(plan, first.answer)
+
+    def _pages_ahead(self) -> int:
+        if self._pool.parallel == 1:
+            return 0
+        return min(2 * self._pool.parallel, int(MAX_BYTES / self._page_size / self._record_bytes))
+
+    def _first(self, plan: _Plan) -> Ticket[Page]:
+        if plan.first is None:
+            plan.first = self._submit(plan.at, plan.stop, 0, urgent=True)
+        return plan.first
+
+    def _accept(self, plan: _Plan, first: Page) -> None:
+        """Make a window of what its first page says; if that is too much, make it shorter."""
+        plan.first = None
+        self._weigh(first)
+        start, stop, room, weight = plan.at, plan.stop, self._room(), self._weight(first)
+        if weight > room and stop - start > 1:
+            # A share by count, but not too small at once: events may all lie at the end.
+            shrink = max(_FILL * room / weight, 1 / _SHRINK)
+            plan.length = max(1, int((stop - start) * shrink))
+            return
+        grow = _FILL * room / weight if weight else _GROWTH
+        plan.length = max(1, int((stop - start) * min(_GROWTH, grow)))
+        plan.at, plan.last = stop, first
+        others: list[Ticket[Page]] = []
+        if self._pool.parallel > 1 and _is_full(first) and not self._is_new_maximum(first):
+            others = [self._submit(start, stop, page) for page in range(1, _pages(first))]
+        plan.windows.append(_Planned(start, stop, first, others))
 
     def _room(self) -> int:
         """Give how many records a window may hold now."""
@@ -178,16 +280,35 @@ class Reader:
             return page.total
         return len(page.records) if _is_short(page) else 4 * self._room()
 
-    def _page(self, start: int, end: int, number: int, size: int | None = None) -> Page:
-        """Get a page of a window, padded; its records must lie where they were asked for."""
-        return self._ask(start - PADDING_SECONDS, end + PADDING_SECONDS, number, size)
+    def _submit(
+        self, start: int, end: int, number: int, size: int | None = None, *, urgent: bool = False
+    ) -> Ticket[Page]:
+        """Ask for a page of a window, padded; its records must lie where they were asked for."""
+        first, last = start - PADDING_SECONDS, end + PADDING_SECONDS
+        return self._ask(first, last, number, size, urgent=urgent)
 
-    def _ask(self, first: int, last: int, number: int, size: int | None = None) -> Page:
-        self.requests += 1
-        page = self._fetch(first, last, number, size or self._page_size)
+    def _page(self, start: int, end: int, number: int, size: int | None = None) -> Page:
+        """Ask for a page of a window and wait for it."""
+        return self._take(self._submit(start, end, number, size))
+
+    def _ask(
+        self, first: int, last: int, number: int, size: int | None = None, *, urgent: bool = False
+    ) -> Ticket[Page]:
+        def call() -> Page:
+            return self._fetch(first, last, number, size or self._page_size)
+
+        return self._pool.submit(call, urgent=urgent)
+
+    def _take(self, ticket: Ticket[Page]) -> Page:
+        """Wait for an answer; meanwhile, the windows ahead are asked for."""
+        page = self._pool.take(ticket, self._look_ahead)
+        self._weigh(page)
+        return page
+
+    def _weigh(self, page: Page) -> None:
+        """Learn how large records are."""
         if page.records:
             self._record_bytes = max(page.size / len(page.records), 0.9 * self._record_bytes, 1.0)
-        return page
 
     def _events(self, page: Page, start: int, end: int) -> list[Event]:
         # One second more than was asked for, since Celonis may round.
@@ -205,12 +326,14 @@ class Reader:
                 )
         return events
 
-    def _prove(self, start: int, end: int, first: Page) -> Window:
-        """Read one window whose first page is there."""
+    def _prove(
+        self, start: int, end: int, first: Page, others: Sequence[Ticket[Page]] = ()
+    ) -> Window:
+        """Read one window whose first page is there, and whose other pages may be on their way."""
         if self._is_new_maximum(first) and end - start > 1:
             return self._read_parts(start, end, first)
         try:
-            return self._settle(self._attempt(start, end, first))
+            return self._settle(self._attempt(start, end, first, others))
         except _NotProvenError as doubt:
             logger.debug("%s: window at %s: %s", self._name, format_second(start), doubt)
             if doubt.again:
@@ -238,8 +361,9 @@ class Reader:
     def _read_parts(self, start: int, end: int, first: Page, *, check: bool = True) -> Window:
         """Read a window as two; see whether their counts add up to its own."""
         middle = self._middle(start, end, first)
-        left = self._prove(start, middle, self._page(start, middle, 0))
-        right = self._prove(middle, end, self._page(middle, end, 0))
+        parts = self._submit(start, middle, 0), self._submit(middle, end, 0)
+        left = self._prove(start, middle, self._take(parts[0]))
+        right = self._prove(middle, end, self._take(parts[1]))
         window = Window(
             start, end, [*left.events, *right.events], before=left.before, after=right.after
         )
@@ -268,13 +392,15 @@ class Reader:
         whole = page.total is not None and page.total <= len(page.records)
         return seconds[len(seconds) // 2] if seconds and whole else (start + end) // 2
 
-    def _attempt(self, start: int, end: int, first: Page) -> Window:
+    def _attempt(
+        self, start: int, end: int, first: Page, others: Sequence[Ticket[Page]] = ()
+    ) -> Window:
         """Read the other pages of a window and prove it.
 
         Raises:
             _NotProvenError: The answers do not prove it.
         """
-        pages = self._collect(start, end, first, self._page_size)
+        pages = self._collect(start, end, first, self._page_size, others)
         answers = [self._events(page, start, end) for page in pages]
         copies = _most_copies(answers)
         if first.total is not None and copies.total() != first.total:
@@ -305,33 +431,51 @@ class Reader:
             copies.update(event.key for event in again)
             answers.append(again)
 
-    def _collect(self, start: int, end: int, first: Page, size: int) -> list[Page]:
+    def _collect(
+        self, start: int, end: int, first: Page, size: int, others: Sequence[Ticket[Page]] = ()
+    ) -> list[Page]:
         """Get all pages of a window; they agree on a count and add up to it."""
         total, length = first.total, len(first.records)
         if total is None:
             if not _is_short(first) or self._page(start, end, 1, size).records:
                 raise _NotProvenError("Celonis does not say how many records there are")
             return [first]
-        if length > total:
-            raise _NotProvenError(f"{total} records announced, {length} received")
-        if total > _MAX_PER_SECOND or (total and not length):
+        if length > total or total > _MAX_PER_SECOND or (total and not length):
             raise _NotProvenError(f"{total} records announced, {length} received")
         pages = [first]
-        received = length
-        last = -(-total // length) - 1 if length else 0
-        for number in range(1, last + 1):
-            page = self._page(start, end, number, size)
-            pages.append(page)
-            received += len(page.records)
-            if page.total != total and not (page.total == 0 and not page.records):
-                raise _NotProvenError("the count changed while it was read")
-            if not page.records:
-                break
+        with closing(self._others(start, end, first, size, others)) as rest:
+            for page in rest:
+                pages.append(page)
+                if page.total != total and not (page.total == 0 and not page.records):
+                    raise _NotProvenError("the count changed while it was read")
+                if not page.records:
+                    break
+        received = sum(len(page.records) for page in pages)
         if received != total:
             raise _NotProvenError(f"{total} records announced, {received} received")
-        if self._is_new_maximum(first) and self._page(start, end, last + 1, size).records:
-            raise _NotProvenError(f"{total} records announced, but there are more")
+        if self._is_new_maximum(first):
+            beyond = self._page(start, end, _pages(first), size)
+            if beyond.records:
+                raise _NotProvenError(f"{total} records announced, but there are more")
         return pages
+
+    def _others(
+        self, start: int, end: int, first: Page, size: int, asked: Sequence[Ticket[Page]]
+    ) -> Generator[Page]:
+        """Give the pages that follow the first; those that nobody wants any more are dropped."""
+        tickets = deque(asked)
+        numbers = range(1 + len(tickets), _pages(first))
+        ahead = self._pool.parallel if _is_full(first) else 1
+        try:
+            for number in numbers:
+                tickets.append(self._submit(start, end, number, size))
+                if len(tickets) >= ahead:
+                    yield self._take(tickets.popleft())
+            while tickets:
+                yield self._take(tickets.popleft())
+        finally:
+            for ticket in tickets:
+                ticket.cancel()
 
     def _read_dense(self, second: int, doubt: _NotProvenError) -> Window:
         """Read a single second with pages of different sizes until the answers prove it.
@@ -388,6 +532,16 @@ class Reader:
                 events += _twins(event.key, number, answers)
         events.sort(key=lambda event: (event.timestamp, event.key))
         return Window(start, end, events, before, after)
+
+
+def _pages(first: Page) -> int:
+    """Give how many pages a window has, by its first."""
+    length = len(first.records)
+    return -(-first.total // length) if first.total and length else 1
+
+
+def _is_full(page: Page) -> bool:
+    return len(page.records) == page.limit
 
 
 def _is_short(page: Page) -> bool:

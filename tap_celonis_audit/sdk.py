@@ -243,6 +243,10 @@ class Tap(singer_sdk.Tap):
     def make_contact(self) -> None:
         """Fail before the first message if no stream could be read."""
 
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of connections and threads."""
+
     @contextlib.contextmanager
     def failing(self, stream: str) -> Generator[None]:
         """Note a failure of one stream, so that the others run and the run fails in the end."""
@@ -264,6 +268,7 @@ class Tap(singer_sdk.Tap):
         try:
             super().sync_all()
         finally:
+            self.close()
             self.message_writer.flush()
         self.fail_if_any()
 

@@ -98,6 +98,13 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         description="Records per request",
     ),
     th.Property(
+        "max_parallel_requests",
+        th.IntegerType(minimum=1, maximum=16),
+        default=4,
+        title="Requests at once",
+        description="How many requests may be under way at the same time",
+    ),
+    th.Property(
         "settle_seconds",
         th.IntegerType(minimum=2),
         default=120,
@@ -158,6 +165,7 @@ class Settings:
     end: int | None
     """Seconds since 1970, exclusive; None for "up to now"."""
     page_size: int
+    max_parallel_requests: int
     settle_seconds: int
     late_arrival_seconds: int
     request_timeout_seconds: int
@@ -188,6 +196,7 @@ class Settings:
             start=BEGINNING if first is None else max(BEGINNING, first),
             end=parse_setting(end, now=now) if end else None,
             page_size=config.get("page_size", 200),
+            max_parallel_requests=config.get("max_parallel_requests", 4),
             settle_seconds=config.get("settle_seconds", 120),
             late_arrival_seconds=config.get("late_arrival_seconds", 21_600),
             request_timeout_seconds=config.get("request_timeout_seconds", 60),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tap_celonis_audit import sdk
 from tap_celonis_audit.client import Client
 from tap_celonis_audit.errors import PERMISSIONS_PAGE, CredentialsError, TapError, TeamError
+from tap_celonis_audit.pool import Pool
 from tap_celonis_audit.settings import SCHEMA, Settings
 from tap_celonis_audit.streams import STREAMS
 from tap_celonis_audit.streams.events import EventStream
@@ -43,6 +44,11 @@ class TapCelonisAudit(sdk.Tap):
     def client(self) -> Client:
         """What asks Celonis; one for all streams."""
         return Client(self.settings)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """What runs requests side by side; one for all streams."""
+        return Pool(self.settings.max_parallel_requests)
 
     @staticmethod
     def clock() -> float:
@@ -92,6 +98,11 @@ class TapCelonisAudit(sdk.Tap):
             return
         selected = [each for each in self.streams.values() if each.selected]
         self._peek(selected, until_one_answers=True)
+
+    @override
+    def close(self) -> None:
+        self.pool.close()
+        self.client.close()
 
     def _peek(self, streams: Sequence[Stream], *, until_one_answers: bool) -> None:
         """Ask for one record of each stream, and say what came.

@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import worlds
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ def postgres_url() -> Generator[str]:
 
     with postgres() as url:
         yield url
+
+
+@pytest.fixture(params=[1, 8], ids=["serial", "parallel"])
+def parallel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Read the worlds with one request after the other, and with eight in flight."""
+    monkeypatch.setattr(worlds, "PARALLEL", request.param)
+    return int(request.param)
 
 
 @pytest.fixture

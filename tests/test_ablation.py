@@ -21,6 +21,8 @@ from tap_celonis_audit.state import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+pytestmark = pytest.mark.usefixtures("parallel")
+
 HOUR, DAY = 3_600, 86_400
 
 

@@ -17,6 +17,8 @@ from tap_celonis_audit.windows import BEGINNING, format_second
 if TYPE_CHECKING:
     from tap_celonis_audit.sandbox.api import Order, Precision
 
+pytestmark = pytest.mark.usefixtures("parallel")
+
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
 

@@ -32,6 +32,7 @@ class Team(RuleBasedStateMachine):
         precision=st.sampled_from(PRECISIONS),
         empty=st.sampled_from(["204", "list"]),
         page_size=st.sampled_from([20, 200]),
+        parallel=st.sampled_from([1, 8]),
         history=st.integers(0, 120),
         seed=st.integers(0, 2**16),
     )
@@ -43,12 +44,13 @@ class Team(RuleBasedStateMachine):
         precision: Precision,
         empty: Empty,
         page_size: int,
+        parallel: int,
         history: int,
         seed: int,
     ) -> None:
         self.world = World(order=order, bounds=bounds, precision=precision, empty=empty, seed=seed)
         self.world.fill(history, NOON_S - 5 * LATE, NOON_S, name="history")
-        self.copy = Copy(self.world, page_size=page_size, late=LATE)
+        self.copy = Copy(self.world, page_size=page_size, parallel=parallel, late=LATE)
 
     def name(self) -> str:
         self.serial += 1

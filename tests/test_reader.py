@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision
 
+pytestmark = pytest.mark.usefixtures("parallel")
+
 DAY = 86_400
 KNOBS = list(itertools.product(ORDERS, BOUNDS, PRECISIONS))
 

@@ -850,7 +850,7 @@ class TestFailures:
         team.requests.clear()
         team.hook = revoke
         try:
-            output = sync(team, **oauth).check()
+            output = sync(team, **oauth, max_parallel_requests=1).check()
         finally:
             team.hook = None
         assert stamps(output, "audit_logs") == truth(team.audit.visible)

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import worlds
 from outputs import run_tap
 from worlds import BOUNDS, ORDERS, PRECISIONS, record
 
@@ -28,6 +29,7 @@ def run(sandbox: Sandbox, *, state: dict[str, Any] | None, host: str = "127.0.0.
         "api_url": sandbox.url.replace("127.0.0.1", host),
         "app_key": sandbox.app_key,
         "late_arrival_seconds": 7_200,
+        "max_parallel_requests": worlds.PARALLEL,
     }
     return run_tap(config, state=state)
 
@@ -44,6 +46,7 @@ def as_record(row: dict[str, Any]) -> bytes:
     )
 
 
+@pytest.mark.usefixtures("parallel")
 @pytest.mark.parametrize(
     ("order", "bounds", "precision"), list(itertools.product(ORDERS, BOUNDS, PRECISIONS))
 )

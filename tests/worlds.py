@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import canonical
+from tap_celonis_audit.pool import Pool, Ticket
 from tap_celonis_audit.reader import Reader
 from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision, Reading
 from tap_celonis_audit.sandbox.clock import Clock, to_iso, to_ms
@@ -23,11 +25,21 @@ from tap_celonis_audit.streams import AuditLogsStream
 from tap_celonis_audit.streams.events import STALE_SECONDS, make_event, make_page
 from tap_celonis_audit.windows import BEGINNING, format_bound
 
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_celonis_audit.follow import Row
     from tap_celonis_audit.reader import Event, Page
+
+T = TypeVar("T")
+
+#: Requests in flight; the fixture `parallel` sets it.
+PARALLEL = 1
 
 TEAM = "acme.eu-1.celonis.cloud"
 SETTLE = 120
@@ -127,6 +139,32 @@ class World:
         )
 
 
+class Disorder(Pool):
+    """Answers in random order what a real pool would have in flight, the same in every test run."""
+
+    def __init__(self, parallel: int, chance: random.Random) -> None:
+        super().__init__(parallel)
+        self._chance = chance
+        self._waiting: list[Ticket[Any]] = []
+
+    @override
+    def submit(self, call: Callable[[], T], *, urgent: bool = False) -> Ticket[T]:
+        ticket = Ticket(call)
+        self._waiting.insert(0 if urgent else len(self._waiting), ticket)
+        return ticket
+
+    @override
+    def take(self, ticket: Ticket[T], meanwhile: Callable[[], object] = lambda: None) -> T:
+        while True:
+            meanwhile()
+            if ticket.done:
+                return ticket.answer
+            in_flight = self._waiting[: self.parallel]
+            self._waiting.remove(next_one := self._chance.choice(in_flight))
+            self.begun += not next_one.cancelled
+            next_one.run()
+
+
 #: Hashing is most of the work of reading; what was hashed once in a test run is remembered.
 _events: dict[tuple[str, str], Event] = {}
 
@@ -150,6 +188,7 @@ class Copy:
     settle: int = SETTLE
     late: int = LATE
     page_size: int = 200
+    parallel: int = field(default_factory=lambda: PARALLEL)
     windows: int | None = None
     """The run may take as long as this many windows."""
     rows: list[Row] = field(default_factory=list)
@@ -172,7 +211,13 @@ class Copy:
             committed += 1
             self.state = json.loads(json.dumps(bookmark.to_state()))
 
-        self.reader = Reader(self.world.fetch, parse, name="audit_logs", page_size=self.page_size)
+        self.reader = Reader(
+            self.world.fetch,
+            parse,
+            name="audit_logs",
+            page_size=self.page_size,
+            pool=Disorder(self.parallel, self.world.random) if self.parallel > 1 else None,
+        )
         self.follower = Follower(
             self.reader,
             bookmark,

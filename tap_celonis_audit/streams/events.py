@@ -115,7 +115,13 @@ class EventStream(sdk.Stream):
             late_seconds=settings.late_arrival_seconds,
             now=tap.clock(),
         ) or Bookmark.fresh(settings.team, settings.start)
-        reader = Reader(self._fetch, self._parse, name=self.name, page_size=settings.page_size)
+        reader = Reader(
+            self._fetch,
+            self._parse,
+            name=self.name,
+            page_size=settings.page_size,
+            pool=tap.pool,
+        )
         follower = Follower(
             reader,
             bookmark,
