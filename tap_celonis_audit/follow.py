@@ -5,9 +5,9 @@ alone, and read again only where the count differs from what is known. The time 
 watermark: read. And history before the first event wanted so far, if `start_date` was moved back:
 read first, so that nothing else waits for it twice.
 
-Counts are compared between two seconds that are known to have no events, so the comparison is
-exact whether Celonis' bounds are inclusive, exclusive or cut to the second. A busy log without
-such seconds is read again instead: more requests, the same result.
+Counts are compared between two seconds that are known to have no events, or of which Celonis was
+just asked how many it shows there; so the comparison is exact whether its bounds are inclusive,
+exclusive or cut to the second.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class Follower:
         self._is_stale = is_stale
         self._name = name
         self._known_until = bookmark.watermark
+        self._borders: dict[tuple[int, bool], int | None] = {}
         self.late = 0
         """Events that were found after their time had been read."""
 
@@ -175,45 +176,68 @@ class Follower:
         # After a long pause, retention may have deleted as many events as appeared late.
         if self._is_stale or watch.expected(watch.start, watermark) <= _WORTH_COUNTING:
             return watch.start
-        low = watch.quiet(range(watch.start, watermark))
-        high = watch.quiet(range(watermark - 1, watch.start, -1))
-        if low is None or high is None or high - low < 2:  # noqa: PLR2004 -- nothing lies between
-            return watch.start
+        low, high = watch.start, self._border(range(watermark - 1, watch.start, -1), watermark)
+        if low == self._bookmark.start or not watch.is_quiet(low):
+            low -= 1
         yield from self._verify(low + 1, high)
-        if low > watch.start or watch.start == self._bookmark.start:
-            yield from self._read(watch.start, low + 1)
         return high
 
+    def _border(self, seconds: range, otherwise: int) -> int:
+        """Give the first second without events, unless many lie before it."""
+        passed = 0
+        for second in seconds:
+            number = self._bookmark.watch.counts.get(second, 0)
+            if number == 0:
+                return second
+            passed += number
+            if passed > _WORTH_COUNTING:
+                break
+        return otherwise
+
     def _verify(self, start: int, end: int) -> Iterator[Sequence[Row]]:
-        """Compare the count of ``[start, end)``, which lies between two quiet seconds."""
+        """Compare the count of ``[start, end)`` with what is known; read again where it differs."""
         watch = self._bookmark.watch
-        expected = watch.expected(start, end)
-        counted = self._reader.count(start - 1, end)
+        expected, counted = watch.expected(start, end), self._count(start, end)
         if counted == expected:
             return
-        middle = self._quiet_middle(start, end) if expected > _WORTH_COUNTING else None
+        middle = self._middle(start, end) if expected > _WORTH_COUNTING else None
         if middle is None or counted is None:
             yield from self._read(start, end)
             return
         yield from self._verify(start, middle)
-        yield from self._verify(middle + 1, end)
+        if watch.expected(start, end) != counted:
+            yield from self._verify(middle + 1, end)
         if watch.expected(start, end) != counted:
             yield from self._read(middle, middle + 1)
         if watch.expected(start, end) != counted:
             yield from self._read(start, end)
 
-    def _quiet_middle(self, start: int, end: int) -> int | None:
-        """Give a second without events in the middle third of a span."""
+    def _count(self, start: int, end: int) -> int | None:
+        """Ask how many events ``[start, end)`` has; None if that cannot be told exactly."""
+        below = self._shown(start - 1, is_first=True)
+        above = self._shown(end, is_first=False)
+        if below is None or above is None:
+            return None
+        counted = self._reader.count(start - 1, end)
+        return None if counted is None else counted - below - above
+
+    def _shown(self, second: int, *, is_first: bool) -> int | None:
+        """Give how many events Celonis shows of the first or last second that it is asked for."""
+        watch, watermark = self._bookmark.watch, self._bookmark.watermark
+        if second < watermark and watch.is_quiet(second):
+            return 0
+        border = second, is_first
+        if border not in self._borders:
+            self._borders[border] = self._reader.shown(second, is_first=is_first)
+        return self._borders[border]
+
+    def _middle(self, start: int, end: int) -> int | None:
+        """Give a second in the middle third of a span, one without events if there is one."""
         watch, middle, third = self._bookmark.watch, (start + end) // 2, (end - start) // 3
-        return next(
-            (
-                second
-                for offset in range(third // 2)
-                for second in (middle + offset, middle - offset)
-                if start < second < end - 1 and watch.is_quiet(second)
-            ),
-            None,
-        )
+        if third == 0:
+            return None
+        near = (middle + sign * offset for offset in range(third // 2) for sign in (1, -1))
+        return next(filter(watch.is_quiet, near), middle)
 
     def _read(self, start: int, end: int) -> Iterator[Sequence[Row]]:
         """Read a span and give what is new in it."""

@@ -212,6 +212,19 @@ class Reader:
             return True  # Too much for one page; what was shown lay within the bounds.
         return any(other.key == event.key for other in shown)
 
+    def shown(self, second: int, *, is_first: bool) -> int | None:
+        """Ask how many records a range shows of the one second at which it begins, or ends.
+
+        That is all of them, none, or those of its first millisecond, as Celonis' bounds go.
+
+        Returns:
+            None if the answer does not show all that it counts.
+        """
+        page = self._take(self._ask(second - 2 * (not is_first), second + 2 * is_first, 0))
+        if page.total != len(page.records):
+            return None
+        return sum(event.second == second for event in self._events(page, second - 1, second + 2))
+
     @property
     def requests(self) -> int:
         """How many requests were begun so far."""

@@ -106,6 +106,28 @@ def test_agreement_of_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert extra > 0
 
 
+def test_asking_what_the_ends_of_a_counted_span_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known events in the first and last second may be counted or not, as the bounds go."""
+
+    def make() -> Copy:
+        world = World(bounds="exclusive", precision="second")
+        world.log.extend(
+            record(second * 1000, f"steady-{second}")
+            for second in range(NOON_S - HOUR, NOON_S - 100)
+        )
+        copy = Copy(world, start=NOON_S - HOUR // 2)
+        copy.run()
+        world.log.add(record((NOON_S - HOUR // 4) * 1000 + 1, "late"))
+        copy.run()
+        return copy
+
+    def inclusive(*_: object, is_first: bool) -> int:
+        return 1 if is_first else 0
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(Follower, "_shown", inclusive))
+    assert lost == 1
+
+
 @pytest.mark.parametrize("hours", [2, -2])
 def test_records_lie_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
     def make() -> Copy:

@@ -8,14 +8,14 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from worlds import LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, record
+from worlds import BOUNDS, LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, record
 
 from tap_celonis_audit import state as state_module
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.windows import BEGINNING, format_second
 
 if TYPE_CHECKING:
-    from tap_celonis_audit.sandbox.api import Order, Precision
+    from tap_celonis_audit.sandbox.api import Bounds, Order, Precision
 
 pytestmark = pytest.mark.usefixtures("parallel")
 
@@ -116,14 +116,42 @@ def test_a_busy_log_with_late_events_is_searched_by_count(precision: Precision) 
     assert copy.requests <= 20
 
 
-def test_without_a_quiet_second_the_watched_time_is_read_again() -> None:
-    world = World(bounds="exclusive")
-    start = NOON_S - 1_000
-    world.log.extend(record((start + n) * 1000 + 1, f"steady-{n}") for n in range(1_000))
-    copy = Copy(world, start=start)
+@pytest.mark.parametrize("bounds", BOUNDS)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("millisecond", [0, 500])
+def test_a_log_without_a_quiet_second_is_searched_by_count(
+    bounds: Bounds, precision: Precision, millisecond: int
+) -> None:
+    world = World(bounds=bounds, precision=precision)
+    begin, end = NOON_S - 2 * HOUR, NOON_S - SETTLE
+    world.log.extend(
+        record(second * 1000 + at, f"steady-{second}-{at}")
+        for second in range(begin, end + 9)
+        for at in (millisecond, millisecond + 1)
+    )
+    copy = Copy(world, start=begin - HOUR)
     copy.run()
     copy.check()
-    world.log.add(record((start + 500) * 1000 + 2, "late"))
+    assert copy.run() == []
+    assert copy.requests <= 3
+    late_s = (begin, begin + 1, NOON_S - HOUR, end - 2, end - 1)
+    for number, second in enumerate(late_s):
+        world.log.add(record(second * 1000 + 7, f"late-{number}"))
+        assert [row.event.record["event"] for row in copy.run()] == [f"late-{number}"]
+        assert copy.requests <= 40  # The watched time has 72 pages.
+    assert copy.run() == []
+    copy.check()
+
+
+def test_where_more_than_a_page_happens_in_every_second_the_watched_time_is_read_again() -> None:
+    world = World(bounds="exclusive")
+    start = NOON_S - 140
+    for second in range(start, NOON_S - SETTLE):
+        world.tie(60, second * 1000 + 1, name=second)
+    copy = Copy(world, start=start, page_size=50)
+    copy.run()
+    copy.check()
+    world.log.add(record((start + 10) * 1000 + 2, "late"))
     assert [row.event.record["event"] for row in copy.run()] == ["late"]
 
 
