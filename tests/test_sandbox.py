@@ -190,7 +190,7 @@ class TestContract:
         assert name in answer.json()["detail"]
 
     @pytest.mark.parametrize(
-        "path", ["/", "/log/api/external/v2/audit", AUDIT + "/", "/sandbox/other"]
+        "path", ["/", "/log/api/external/v3/audit", AUDIT + "/", "/sandbox/other"]
     )
     def test_unknown_paths(self, web: requests.Session, busy: Sandbox, path: str) -> None:
         assert_problem(ask(web, busy, path), HTTPStatus.NOT_FOUND, "GENERAL_NOTFOUND_PATH")
@@ -741,7 +741,8 @@ class TestControl:
         with empty_team() as sandbox:
             wish = {"audit": 10, "logins": 4, "advance_seconds": 600}
             answer = web.post(sandbox.url + "/sandbox/happen", json=wish, timeout=10)
-            assert answer.json() == {"now": "2026-03-01T12:10:00.000Z", "audit": 10, "logins": 4}
+            state = {"now": "2026-03-01T12:10:00.000Z", "audit": 10, "logins": 4}
+            assert answer.json().items() >= state.items()
             for log, count in ((sandbox.audit, 10), (sandbox.logins, 4)):
                 times = [record["timestamp"] for record in log.visible]
                 assert len(set(times)) == count
@@ -752,7 +753,8 @@ class TestControl:
     def test_happen_by_default_only_takes_time(self, web: requests.Session) -> None:
         with empty_team() as sandbox:
             state = web.post(sandbox.url + "/sandbox/happen", timeout=10).json()
-            assert state == {"now": "2026-03-01T12:10:00.000Z", "audit": 0, "logins": 0}
+            expected = {"now": "2026-03-01T12:10:00.000Z", "audit": 0, "logins": 0}
+            assert state.items() >= expected.items()
             assert web.get(sandbox.url + "/sandbox", timeout=10).json() == state
 
     @pytest.mark.parametrize(
@@ -827,7 +829,7 @@ def test_a_computed_log_can_be_plugged_in(web: requests.Session, order: Any) -> 
         ({"refusal": "404"}, "refusal must be one of"),
         ({"unauthorized": "rude"}, "unauthorized must be one of"),
         ({"oauth_client_auth": "jwt"}, "oauth_client_auth must be one of"),
-        ({"permissions": ["members"]}, "permissions must be one of"),
+        ({"permissions": ["events"]}, "permissions must be one of"),
         ({"ignore": ["size"]}, "ignore must be one of"),
         ({"count": "frozen"}, "count must be"),
         ({"count": "capped:-1"}, "count must be"),

@@ -101,7 +101,7 @@ def test_it_ends_by_itself() -> None:
         (["--days=99999999"], "out of range"),
         (["--now=noon"], "not a date-time"),
         (["--port=70000"], "0-65535"),
-        (["--permissions=audit,members"], "permissions must be one of"),
+        (["--permissions=audit,events"], "permissions must be one of"),
         (["--ignore=form"], "ignore must be one of"),
         (["--nonsense"], "unrecognized arguments"),
         (["--write-env=/nowhere/at/all"], "cannot write /nowhere/at/all"),

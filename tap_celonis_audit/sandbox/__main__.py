@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from tap_celonis_audit.sandbox import api
-from tap_celonis_audit.sandbox.sandbox import APIS, HAPPEN_PATH, Refusal, Sandbox, Unauthorized
+from tap_celonis_audit.sandbox.access import ClientAuth, Refusal, Unauthorized
+from tap_celonis_audit.sandbox.api import APIS
+from tap_celonis_audit.sandbox.control import HAPPEN_PATH
+from tap_celonis_audit.sandbox.members import DateStyle
+from tap_celonis_audit.sandbox.sandbox import GoneStatus, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,6 +123,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     option(
         logs,
+        "page_base",
+        "which number does the first page have? one that counts from 1 takes 0 for 1",
+        type=int,
+        metavar="N",
+    )
+    option(
+        logs,
         "ignore",
         f"which query parameters does the server not honour? a list of {', '.join(api.PARAMETERS)}",
         type=_list,
@@ -132,7 +143,50 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOURS",
     )
 
+    tables = parser.add_argument_group("members and permissions")
+    option(
+        tables,
+        "last_login",
+        "how is lastLogin written? 12/10/2023, 6:49:07 AM UTC is the documented example, and leaves"
+        " open what is the month; mixed: differently from member to member",
+        choices=get_args(DateStyle),
+    )
+    option(
+        tables,
+        "permission_items",
+        "at least so many items in the permissions export; large companies have up to 100000",
+        type=int,
+        metavar="N",
+    )
+    option(
+        tables,
+        "extra_fields",
+        "do members, permissions and Studio adoption have fields that nobody documented?",
+        action="store_true",
+    )
+
     access = parser.add_argument_group("who may ask")
+    option(
+        access,
+        "gone",
+        f"what the team does not have (any more), a list of {', '.join(api.PATHS)}",
+        type=_list,
+        metavar="NAMES",
+    )
+    option(
+        access,
+        "gone_status",
+        "which status tells so?",
+        choices=get_args(GoneStatus),
+    )
+    option(
+        access,
+        "oauth_only",
+        "the APIs that take access tokens only, and no keys; the documentation of permissions says"
+        " both, here and there",
+        type=_list,
+        metavar="NAMES",
+    )
     option(
         access,
         "permissions",
@@ -157,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         access,
         "oauth_client_auth",
         "how must the OAuth client authenticate? the documentation disagrees with itself",
-        choices=get_args(api.ClientAuth),
+        choices=get_args(ClientAuth),
     )
     option(
         access,
@@ -212,7 +266,8 @@ def _greeting(sandbox: Sandbox, settings: dict[str, str]) -> str:
     exports = "\n".join(f"  export {name}={value}" for name, value in settings.items())
     return f"""\
 Sandbox of the Celonis usage APIs: {sandbox.url}
-It is {state["now"]} there; {state["audit"]} audit events and {state["logins"]} login events.
+It is {state["now"]} there; {state["audit"]} audit events and {state["logins"]} login events,
+{state["members"]} members with {state["permissions"]} permissions.
 
 Settings of the tap, to paste into a shell:
 {exports}
@@ -224,6 +279,7 @@ Then run the tap:
   tap-celonis-audit --config=ENV > events.jsonl
 Let something happen, and run it again:
   curl -X POST {sandbox.url}{HAPPEN_PATH} -d '{{"audit": 10, "logins": 5, "advance_seconds": 600}}'
+People and permissions come and go with "joins", "leaves", "moves", "grants" and "revocations".
 Ctrl-C ends the sandbox."""
 
 

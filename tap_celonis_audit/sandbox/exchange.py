@@ -96,3 +96,43 @@ GARBAGE = Answer(
     {"content-type": "text/html; charset=utf-8"},
     b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Sign in</body></html>",
 )
+
+
+def not_found() -> Answer:
+    """Answer that there is nothing at a path."""
+    return Answer.problem(
+        HTTPStatus.NOT_FOUND, code="GENERAL_NOTFOUND_PATH", detail="Path not found."
+    )
+
+
+def method_not_allowed(allowed: str) -> Answer:
+    """Answer that only one method is allowed."""
+    return Answer.problem(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        code="GENERAL_METHOD_NOT_ALLOWED",
+        detail=f"Only {allowed} is supported.",
+        headers={"allow": allowed},
+    )
+
+
+def too_many_requests() -> Answer:
+    """Answer that the rate limit is exceeded."""
+    return Answer.problem(
+        HTTPStatus.TOO_MANY_REQUESTS, code="LIMIT_RATE_EXCEEDED", detail="Rate limit exceeded."
+    )
+
+
+def internal_error(support_id: str) -> Answer:
+    """Answer that the server failed."""
+    return Answer.problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        code="GENERAL_INTERNAL_ERROR",
+        detail=f"Something went wrong. Celonis Support ID: {support_id}",
+    )
+
+
+def gone() -> Answer:
+    """Answer that there is nothing at a path any more."""
+    return Answer.problem(
+        HTTPStatus.GONE, code="GENERAL_GONE", detail="This version is no longer available."
+    )

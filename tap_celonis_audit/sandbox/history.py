@@ -20,7 +20,7 @@ from tap_celonis_audit.sandbox.messages import (
 from tap_celonis_audit.sandbox.team import Company, User, at_work, chance, working_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tap_celonis_audit.sandbox.team import Team
 
@@ -28,6 +28,7 @@ SYSTEM = "celonis-service (SYSTEM)"
 
 _EPOCH = date(1970, 1, 1)
 _HOUR_MS = 3_600_000
+_REMEMBERED_DAYS = 400
 _MINUTE_MS = 60_000
 
 # On this day an administrator switched IP tracking on; older records carry no address.
@@ -100,6 +101,9 @@ class LoginHistory:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        # What happened outside the plan: e-mail address -> latest login.
+        self._improvised: dict[str, int] = {}
+        self.improvisations = 0
 
     def day(self, day: int, /) -> Day:
         """Return the events of a calendar day."""
@@ -109,7 +113,32 @@ class LoginHistory:
         """Return one plausible event at a time."""
         user = rng.choice(company(self._seed).team(at_ms // DAY_MS).users)
         kind = rng.choices((user.login_type, "LOGOUT", "BAD_CREDENTIALS"), (70, 25, 5))[0]
+        self.improvisations += 1
+        if kind == user.login_type:
+            latest = self._improvised.get(user.email, at_ms)
+            self._improvised[user.email] = max(latest, at_ms)
         return _login(at_ms, kind, user.email)
+
+    def last_logins(self, emails: Iterable[str], before_ms: int) -> dict[str, int]:
+        """Return when each of these people last signed in before a time, as far as known.
+
+        Whoever did not for more than a year is not in the answer.
+        """
+        missing = set(emails)
+        found: dict[str, int] = {}
+        today = before_ms // DAY_MS
+        for day in range(today, today - _REMEMBERED_DAYS, -1):
+            for email, at_ms in _last_logins(self._seed, day, before_ms if day == today else None):
+                if email in missing:
+                    missing.remove(email)
+                    found[email] = at_ms
+            if not missing:
+                break
+        return found | {
+            email: at_ms
+            for email, at_ms in self._improvised.items()
+            if email in found and at_ms > found[email]
+        }
 
     def deletion(self, _: int, /) -> bytes | None:
         """Return nothing: only the audit log tells that retention deleted something."""
@@ -226,6 +255,28 @@ def _record(rng: Random, team: Team, at_ms: int, who: User | None, event: str) -
 
 @lru_cache(maxsize=1_000)
 def _login_day(seed: int, day: int) -> Day:
+    plan = _login_plan(seed, day)
+
+    def write() -> list[bytes]:
+        return [_login(day * DAY_MS + at, kind, email) for at, kind, email in plan]
+
+    return Day([day * DAY_MS + at for at, _, _ in plan], write)
+
+
+@lru_cache(maxsize=1_000)
+def _last_logins(seed: int, day: int, before_ms: int | None) -> list[tuple[str, int]]:
+    """Return each person's last login of a day, or of its part before a time."""
+    return list(
+        {
+            email: day * DAY_MS + at
+            for at, kind, email in _login_plan(seed, day)
+            if kind.startswith("LOGIN") and (before_ms is None or day * DAY_MS + at < before_ms)
+        }.items()
+    )
+
+
+@lru_cache(maxsize=1_000)
+def _login_plan(seed: int, day: int) -> list[_Attempt]:
     team = company(seed).team(day)
     rng = Random(f"{seed}/logins/{day}")
     plan: list[_Attempt] = []
@@ -239,12 +290,7 @@ def _login_day(seed: int, day: int) -> Day:
         plan.append((rng.randrange(DAY_MS), rng.choice(_GUESTS_MEET), guest))
     if chance(rng, 0.012):
         _brute_force(rng, rng.choice(team.users), plan)
-    plan = _in_order(rng, plan, twins=0.001)
-
-    def write() -> list[bytes]:
-        return [_login(day * DAY_MS + at, kind, email) for at, kind, email in plan]
-
-    return Day([day * DAY_MS + at for at, _, _ in plan], write)
+    return _in_order(rng, plan, twins=0.001)
 
 
 def _sign_in(rng: Random, user: User, plan: list[_Attempt]) -> None:

@@ -2,61 +2,64 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from dataclasses import replace
-from http import HTTPStatus
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
+from tap_celonis_audit.sandbox import access, control
+from tap_celonis_audit.sandbox.access import (
+    ClientAuth,
+    Credentials,
+    RateLimit,
+    Refusal,
+    TokenDesk,
+    Unauthorized,
+)
 from tap_celonis_audit.sandbox.api import (
-    AUDIT_PATH,
-    LOGINS_PATH,
+    APIS,
     PAGE_SIZE,
+    PATHS,
     SCOPES,
     TOKEN_PATH,
     Bounds,
-    ClientAuth,
-    Credentials,
     Empty,
     Order,
     Precision,
     Reading,
-    TokenDesk,
     bare_scope,
     check_choice,
     check_least,
+    check_names,
 )
-from tap_celonis_audit.sandbox.clock import DAY_MS, Clock, to_iso, to_ms
-from tap_celonis_audit.sandbox.exchange import Answer, Fault, Request
-from tap_celonis_audit.sandbox.history import AuditHistory, LoginHistory, company
-from tap_celonis_audit.sandbox.log import EventSource, Log, Producer
+from tap_celonis_audit.sandbox.exchange import (
+    Answer,
+    Fault,
+    Request,
+    gone,
+    internal_error,
+    method_not_allowed,
+    not_found,
+    too_many_requests,
+)
+from tap_celonis_audit.sandbox.permissions import in_the_words_of_the_export
 from tap_celonis_audit.sandbox.server import Server
 from tap_celonis_audit.sandbox.team import new_uuid
+from tap_celonis_audit.sandbox.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from tap_celonis_audit.sandbox.log import EventSource, Log
+    from tap_celonis_audit.sandbox.members import DateStyle
     from tap_celonis_audit.sandbox.team import Team
 
     Hook: TypeAlias = Callable[["Sandbox", Request], Answer | Fault | None]
 
-Refusal: TypeAlias = Literal["403", "401"]
-Unauthorized: TypeAlias = Literal["problem", "short", "empty"]
+GoneStatus: TypeAlias = Literal["404", "410"]
 
-APIS = tuple(SCOPES)
-
-CONTROL_PATH = "/sandbox"
-HAPPEN_PATH = "/sandbox/happen"
-
-# Events that the control endpoint makes are at least so old that a reader with a settling time of
-# a few minutes sees them at once.
-_SETTLED_MS = 300_000
-_LONGEST_SECONDS = 10 * 366 * 86_400
-
-_HOUR_MS = 3_600_000
+_ENDPOINTS = {path: name for name, path in PATHS.items()}
 
 
 class Sandbox:
@@ -81,12 +84,20 @@ class Sandbox:
         max_page_size: Larger pages are silently cut to this size.
         count: What ``totalCount`` says: ``exact``, ``missing``, ``negative``, ``text`` (a string
             of digits), ``frozen:N`` (always N), ``capped:N`` (N at most).
+        page_base: The number of the first page.
         ignore: Query parameters that the server ignores.
         shift_hours: The server misreads ``from`` and ``to`` by so many hours.
         latency_ms: How long every answer takes, on top of the work.
         rate_limit: Requests to the APIs per second of real time; 0 is no limit.
         retention_days: Events older than this vanish as the clock passes midnight; 0 keeps all.
-        permissions: The APIs, ``audit`` and ``logins``, that the credentials may use.
+        permission_items: At least so many items in the permissions export.
+        last_login: How members' ``lastLogin`` is written: ``month-first``, ``day-first``, ``iso``,
+            or ``mixed``, differently from member to member.
+        extra_fields: Members and permissions have fields that nobody documented.
+        gone: Endpoints that the team does not have, such as ``audit-v1``.
+        gone_status: The status that tells so.
+        permissions: The APIs that the credentials may use.
+        oauth_only: The APIs that take access tokens only, and no keys.
         refusal: The status that tells of a missing permission or scope.
         unauthorized: How a 401 looks: a ``problem`` document, the ``short`` form, or ``empty``.
         scopes: What the OAuth client holds.
@@ -102,6 +113,8 @@ class Sandbox:
 
     Attributes:
         clock: The virtual clock; its time is also the ``Date`` of every answer.
+        members: Who is in the team: what the members API shows.
+        grants: Who may do what: what the permissions export shows.
         requests: The API requests seen, in order of arrival.
         reading: How logs are read now; see ``play()``.
 
@@ -123,12 +136,19 @@ class Sandbox:
         empty: Empty = "204",
         max_page_size: int = PAGE_SIZE,
         count: str = "exact",
+        page_base: int = 0,
         ignore: Iterable[str] = (),
         shift_hours: float = 0.0,
         latency_ms: float = 0.0,
         rate_limit: int = 0,
         retention_days: int = 0,
+        permission_items: int = 0,
+        last_login: DateStyle = "month-first",
+        extra_fields: bool = False,
+        gone: Iterable[str] = (),
+        gone_status: GoneStatus = "404",
         permissions: Iterable[str] = APIS,
+        oauth_only: Iterable[str] = (),
         refusal: Refusal = "403",
         unauthorized: Unauthorized = "problem",
         scopes: Iterable[str] = tuple(SCOPES.values()),
@@ -142,20 +162,31 @@ class Sandbox:
     ) -> None:
         check_choice("refusal", refusal, get_args(Refusal))
         check_choice("unauthorized", unauthorized, get_args(Unauthorized))
-        permissions = frozenset(permissions)
-        for name in sorted(permissions):
-            check_choice("permissions", name, APIS)
-        check_least("days", days, 0)
+        check_choice("gone_status", gone_status, get_args(GoneStatus))
         check_least("latency_ms", latency_ms, 0)
         check_least("rate_limit", rate_limit, 0)
-        check_least("retention_days", retention_days, 0)
-        self.seed = seed
-        self.clock = Clock(_first_now_ms(now), running=running)
+        self._world = World(
+            seed=seed,
+            days=days,
+            now=now,
+            running=running,
+            retention_days=retention_days,
+            permission_items=permission_items,
+            last_login=last_login,
+            extra_fields=extra_fields,
+            replaced={"audit": audit, "logins": logins},
+        )
+        self.clock = self._world.clock
+        self.members = self._world.members
+        self.grants = self._world.grants
         self.requests: list[Request] = []
         self.hook = hook
         self.latency_ms = latency_ms
         self.rate_limit = rate_limit
-        self.permissions = permissions
+        self.permissions = check_names("permissions", permissions, APIS)
+        self.oauth_only = check_names("oauth_only", oauth_only, APIS)
+        self.gone = check_names("gone", gone, tuple(PATHS))
+        self.gone_status = gone_status
         self.refusal = refusal
         self.unauthorized = unauthorized
         self.verbose = verbose
@@ -168,6 +199,7 @@ class Sandbox:
             count=count,
             ignore=frozenset(ignore),
             shift_hours=shift_hours,
+            page_base=page_base,
         )
         self._credentials = Credentials.of(seed)
         self._token_desk = TokenDesk(
@@ -176,16 +208,8 @@ class Sandbox:
             client_auth=oauth_client_auth,
             ttl_seconds=token_ttl_seconds,
         )
-
-        def history(producer: Producer) -> Log:
-            return Log(self.clock, producer=producer, days=days, retention_days=retention_days)
-
-        self._sources: dict[str, EventSource] = {
-            "audit": history(AuditHistory(seed)) if audit is None else audit,
-            "logins": history(LoginHistory(seed)) if logins is None else logins,
-        }
         self._rng = Random(f"{seed}/order")
-        self._window = (0, 0)
+        self._rate = RateLimit()
         self._failure: Exception | None = None
         self._ended = threading.Event()
         self._max_minutes = max_minutes
@@ -266,7 +290,7 @@ class Sandbox:
     @property
     def team(self) -> Team:
         """The team as of now."""
-        return company(self.seed).team(self.clock.now_ms // DAY_MS)
+        return self._world.team
 
     @property
     def audit(self) -> Log:
@@ -275,7 +299,7 @@ class Sandbox:
         Raises:
             TypeError: It was replaced by a source of another kind.
         """
-        return self._log("audit")
+        return self._world.log("audit")
 
     @property
     def logins(self) -> Log:
@@ -284,7 +308,7 @@ class Sandbox:
         Raises:
             TypeError: It was replaced by a source of another kind.
         """
-        return self._log("logins")
+        return self._world.log("logins")
 
     def play(self, **changes: Any) -> None:  # noqa: ANN401 - whatever the attributes of Reading are
         """Change how the logs are read while the server runs: ``play(order="descending")``.
@@ -300,40 +324,51 @@ class Sandbox:
         with self.clock.lock:
             self._token_desk.revoke()
 
-    def happen(self, *, audit: int = 0, logins: int = 0, advance_seconds: float = 600.0) -> None:
-        """Move the clock and let exactly so many events happen on the way.
+    def happen(
+        self,
+        *,
+        audit: int = 0,
+        logins: int = 0,
+        joins: int = 0,
+        leaves: int = 0,
+        moves: int = 0,
+        grants: int = 0,
+        revocations: int = 0,
+        advance_seconds: float = 600.0,
+    ) -> None:
+        """Change the team now, then move the clock and let exactly so many events happen meanwhile.
 
         They are at distinct times after the old now and more than five minutes before the new one.
+        No change leaves an event behind.
+
+        Args:
+            audit: Events of the audit log.
+            logins: Events of the login history.
+            joins: People who join the team.
+            leaves: People who leave it, and their permissions with them.
+            moves: People who change their groups.
+            grants: New permissions of members.
+            revocations: Permissions that end.
+            advance_seconds: How far the clock moves.
 
         Raises:
-            ValueError: The way is too short for the events.
+            ValueError: The way is too short for the events, or the team too small for the changes.
         """
-        if not 0 <= advance_seconds <= _LONGEST_SECONDS:
-            raise ValueError(f"advance_seconds must be from 0 to {_LONGEST_SECONDS}")
-        if min(audit, logins) < 0:
-            raise ValueError("the number of events cannot be negative")
-        with self.clock.lock:
-            start_ms = self.clock.now_ms + 1
-            stop_ms = start_ms + round(advance_seconds * 1_000) - _SETTLED_MS - 1
-            if max(audit, logins) > max(0, stop_ms - start_ms):
-                raise ValueError(
-                    "advance_seconds is too small: events happen more than 300 seconds before"
-                    " the new now, each at its own millisecond"
-                )
-            self.clock.advance(seconds=advance_seconds)
-            if audit:
-                self.audit.happen_between(start_ms, stop_ms, count=audit)
-            if logins:
-                self.logins.happen_between(start_ms, stop_ms, count=logins)
+        self._world.happen(
+            {"audit": audit, "logins": logins},
+            {
+                "joins": joins,
+                "leaves": leaves,
+                "moves": moves,
+                "grants": grants,
+                "revocations": revocations,
+            },
+            advance_seconds=advance_seconds,
+        )
 
     def state(self) -> dict[str, str | int]:
-        """Return the clock and the sizes of the logs, as ``GET /sandbox`` shows them."""
-        end = 1 << 62
-        with self.clock.lock:
-            return {
-                "now": to_iso(self.clock.now_ms),
-                **{name: len(log.select(-end, end)) for name, log in self._sources.items()},
-            }
+        """Return the clock and the sizes of logs and tables, as ``GET /sandbox`` shows them."""
+        return self._world.state()
 
     def respond(
         self, request: Request, *, authorization: str, body: bytes, form: dict[str, str]
@@ -341,8 +376,9 @@ class Sandbox:
         """Answer one request; called by the server."""
         with self.clock.lock:
             try:
-                if request.path in {CONTROL_PATH, HAPPEN_PATH}:
-                    return self._control(request, body), None
+                if request.path in {control.CONTROL_PATH, control.HAPPEN_PATH}:
+                    ours = control.answer(request, body, happen=self.happen, state=self.state)
+                    return ours, None
                 self.requests.append(request)
                 instead = self.hook(self, request) if self.hook else None
                 if isinstance(instead, Answer):
@@ -350,143 +386,51 @@ class Sandbox:
                 return self._answer(request, authorization=authorization, form=form), instead
             except Exception as failure:  # noqa: BLE001 - raised again by close()
                 self._failure = self._failure or failure
-                return _internal_error(self._rng), None
+                return internal_error(new_uuid(self._rng)), None
 
     def _answer(self, request: Request, *, authorization: str, form: dict[str, str]) -> Answer:
         if request.path == TOKEN_PATH:
             if request.method != "POST":
-                return _method_not_allowed("POST")
+                return method_not_allowed("POST")
             return self._token_desk.answer(form, authorization, self.clock.now_ms)
-        allowed, headers = self._spend()
-        answer = self._api_answer(request, authorization) if allowed else _too_many_requests()
+        allowed, headers = self._rate.spend(self.rate_limit)
+        answer = self._api_answer(request, authorization) if allowed else too_many_requests()
         return Answer(answer.status, {**answer.headers, **headers}, answer.body)
 
-    def _spend(self) -> tuple[bool, dict[str, str]]:
-        """Count a request against the limit of the current second."""
-        if not self.rate_limit:
-            # Every answer carries these two; without a limit they never run out.
-            return True, {"x-ratelimit-limit": "6000", "x-ratelimit-remaining": "6000"}
-        second = int(time.monotonic())
-        begun, spent = self._window
-        spent = spent + 1 if begun == second else 1
-        self._window = second, spent
-        headers = {
-            "x-ratelimit-limit": str(self.rate_limit),
-            "x-ratelimit-remaining": str(max(0, self.rate_limit - spent)),
-        }
-        if spent > self.rate_limit:
-            return False, {**headers, "x-ratelimit-reset": "1"}
-        return True, headers
-
     def _api_answer(self, request: Request, authorization: str) -> Answer:
-        api = {AUDIT_PATH: "audit", LOGINS_PATH: "logins"}.get(request.path)
-        if api is None:
-            return Answer.problem(
-                HTTPStatus.NOT_FOUND, code="GENERAL_NOTFOUND_PATH", detail="Path not found."
-            )
+        endpoint = _ENDPOINTS.get(request.path)
+        if endpoint is None or (endpoint in self.gone and self.gone_status == "404"):
+            return not_found()
+        if endpoint in self.gone:
+            return gone()
         if request.method != "GET":
-            return _method_not_allowed("GET")
-        scopes = self._scopes(authorization)
-        if scopes is None:
-            return self._unauthorized()
-        if api not in self.permissions or bare_scope(SCOPES[api]) not in scopes:
-            return self._refused()
-        return self.reading.answer(self._sources[api], request.query, self._rng)
+            return method_not_allowed("GET")
+        api = endpoint.partition("-")[0]
+        if (refusal := self._refusal(api, authorization)) is not None:
+            return in_the_words_of_the_export(refusal) if api == "permissions" else refusal
+        return self._content(endpoint, api, request)
 
-    def _scopes(self, authorization: str) -> frozenset[str] | None:
-        """Return what a credential is good for; None if it is not valid."""
-        scheme, _, credential = authorization.partition(" ")
-        known = {"appkey": self.app_key, "bearer": self.api_key}.get(scheme.lower())
-        if known is not None and credential == known:
-            return frozenset(bare_scope(scope) for scope in SCOPES.values())
-        if scheme.lower() == "bearer":
-            return self._token_desk.scopes_of(credential, self.clock.now_ms)
-        return None
-
-    def _unauthorized(self) -> Answer:
-        match self.unauthorized:
-            case "short":
-                return Answer.json(HTTPStatus.UNAUTHORIZED, {"error": "Unauthorized"})
-            case "empty":
-                return Answer(HTTPStatus.UNAUTHORIZED)
+    def _content(self, endpoint: str, api: str, request: Request) -> Answer:
+        match endpoint:
+            case "members":
+                return self.members.answer(self.reading, request.query, self._rng)
+            case "permissions":
+                return self.grants.answer(self.reading, self._rng)
             case _:
-                return Answer.problem(
-                    HTTPStatus.UNAUTHORIZED,
-                    code="GENERAL_UNAUTHORIZED",
-                    detail="Full authentication is required to access this resource.",
-                )
+                source = self._world.sources[api]
+                return self.reading.answer(source, request.query, self._rng)
 
-    def _refused(self) -> Answer:
-        if self.refusal == "401":
-            return self._unauthorized()
-        return Answer.problem(
-            HTTPStatus.FORBIDDEN, code="ADMIN_ACCESS_ERROR", detail="Access Denied."
-        )
-
-    def _control(self, request: Request, body: bytes) -> Answer:
-        """Answer the sandbox's own endpoint, which is no part of the Celonis API."""
-        if request.path == HAPPEN_PATH:
-            if request.method != "POST":
-                return _method_not_allowed("POST")
-            try:
-                self.happen(**_wishes(body))
-            except (TypeError, ValueError) as error:
-                return Answer.problem(
-                    HTTPStatus.BAD_REQUEST, code="SANDBOX_BAD_REQUEST", detail=str(error)
-                )
-        elif request.method != "GET":
-            return _method_not_allowed("GET")
-        return Answer.json(HTTPStatus.OK, self.state())
-
-    def _log(self, name: str) -> Log:
-        source = self._sources[name]
-        if not isinstance(source, Log):
-            raise TypeError(f"the {name} log was replaced by a {type(source).__name__}")
-        return source
+    def _refusal(self, api: str, authorization: str) -> Answer | None:
+        """Say no, if a credential is not good for an API."""
+        now_ms = self.clock.now_ms
+        scopes = access.scopes_of(authorization, self._credentials, self._token_desk, now_ms)
+        is_oauth = access.is_oauth(authorization, self._credentials)
+        if scopes is None or (api in self.oauth_only and not is_oauth):
+            return access.unauthorized(self.unauthorized)
+        if api in self.permissions and bare_scope(SCOPES[api]) in scopes:
+            return None
+        return access.unauthorized(self.unauthorized) if self.refusal == "401" else access.denied()
 
     def _time_is_over(self) -> None:
         self.end()
         self._server.stop()
-
-
-def _first_now_ms(now: str | None) -> int:
-    if now is not None:
-        return to_ms(now)
-    now_ms = round(time.time() * 1_000)
-    return now_ms - now_ms % _HOUR_MS
-
-
-def _wishes(body: bytes) -> dict[str, Any]:
-    """Read what shall happen."""
-    wishes = json.loads(body or b"{}")
-    if not isinstance(wishes, dict):
-        raise TypeError("the body must be a JSON object")
-    for name in ("audit", "logins"):
-        if type(wishes.get(name, 0)) is not int:
-            raise TypeError(f"{name} must be a whole number")
-    if unknown := sorted(wishes.keys() - {"audit", "logins", "advance_seconds"}):
-        raise ValueError(f"unknown: {', '.join(unknown)}")
-    return wishes
-
-
-def _method_not_allowed(allowed: str) -> Answer:
-    return Answer.problem(
-        HTTPStatus.METHOD_NOT_ALLOWED,
-        code="GENERAL_METHOD_NOT_ALLOWED",
-        detail=f"Only {allowed} is supported.",
-        headers={"allow": allowed},
-    )
-
-
-def _too_many_requests() -> Answer:
-    return Answer.problem(
-        HTTPStatus.TOO_MANY_REQUESTS, code="LIMIT_RATE_EXCEEDED", detail="Rate limit exceeded."
-    )
-
-
-def _internal_error(rng: Random) -> Answer:
-    return Answer.problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        code="GENERAL_INTERNAL_ERROR",
-        detail=f"Something went wrong. Celonis Support ID: {new_uuid(rng)}",
-    )

@@ -35,6 +35,7 @@ class Site:
     holidays: frozenset[tuple[int, int]]
     first_names: tuple[str, ...]
     last_names: tuple[str, ...]
+    is_partner: bool = False
 
 
 def _days(text: str) -> frozenset[tuple[int, int]]:
@@ -80,6 +81,7 @@ SITES = (
         _days("01-26 08-15 10-02"),
         ("Aarav", "Priya", "Rohan", "Ananya", "Vikram", "Neha"),
         ("Sharma", "Patel", "Deshpande", "Iyer", "Kulkarni", "Rao"),
+        is_partner=True,
     ),
 )  # fmt: skip
 
@@ -183,17 +185,23 @@ class Company:
                 tenure - age for (tenure, _), (_, age) in zip(self._jobs, turns, strict=True)
             )
             spell = range(first, stop)
-            users = tuple(self._person(slot, turn) for slot, (turn, _) in enumerate(turns))
+            users = tuple(self.person(slot, turn) for slot, (turn, _) in enumerate(turns))
             self._latest = spell, users
         changes = [
-            (self._person(slot, turn - 1), self._person(slot, turn))
+            (self.person(slot, turn - 1), self.person(slot, turn))
             for slot, (tenure, phase) in enumerate(self._jobs if day == spell.start else ())
             for turn, age in [divmod(day + phase, tenure)]
             if age == 0
         ]
         return Team(day, users, tuple(changes), self._portfolio)
 
-    def _person(self, slot: int, turn: int) -> User:
+    def tenures(self, day: int) -> list[tuple[User, int]]:
+        """Return the team on a day, and for each of them the first day in it."""
+        turns = [divmod(day + phase, tenure) for tenure, phase in self._jobs]
+        return [(self.person(slot, turn), day - age) for slot, (turn, age) in enumerate(turns)]
+
+    def person(self, slot: int, turn: int) -> User:
+        """Return who holds a job for the so-many-th time; the team's jobs have the first slots."""
         person = self._people.get((slot, turn))
         if person is None:
             person = self._people[slot, turn] = self._hire(slot, turn)
