@@ -357,7 +357,7 @@ class TestCredentials:
             refused = ask(web, sandbox, AUDIT)
             assert_problem(refused, HTTPStatus.FORBIDDEN, "ADMIN_ACCESS_ERROR")
             assert refused.json()["detail"] == "Access Denied."
-            sandbox.permissions = frozenset({"audit"})
+            sandbox.play(permissions=["audit"])
             assert ask(web, sandbox, AUDIT).status_code == HTTPStatus.OK
 
     def test_a_missing_permission_can_be_a_401(self, web: requests.Session) -> None:

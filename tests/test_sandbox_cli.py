@@ -123,7 +123,7 @@ def test_every_knob_is_an_option_with_the_same_default() -> None:
     knobs = {
         name: parameter.default
         for name, parameter in inspect.signature(Sandbox).parameters.items()
-        if name not in {"hook", "audit", "logins"}
+        if name not in {"hook", "audit", "logins", "adoption"}
     }
     assert options.keys() - {"write_env"} == knobs.keys()
     assert {**options, "max_minutes": None} == {**knobs, "write_env": None}

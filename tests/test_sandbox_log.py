@@ -164,7 +164,7 @@ def test_happen_needs_room_and_a_team(sandbox: Sandbox, log: Log) -> None:
 
 def test_nothing_happens_on_its_own_while_time_stands_still(sandbox: Sandbox) -> None:
     sandbox.clock.advance(seconds=5 * 86_400)
-    assert sandbox.state() == {"now": "2026-03-06T12:00:00.000Z", "audit": 0, "logins": 0}
+    assert (len(sandbox.audit), len(sandbox.logins), len(sandbox.adoption)) == (0, 0, 0)
 
 
 def test_a_running_team_works_on() -> None:

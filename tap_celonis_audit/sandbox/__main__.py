@@ -13,8 +13,10 @@ from tap_celonis_audit.sandbox import api
 from tap_celonis_audit.sandbox.access import ClientAuth, Refusal, Unauthorized
 from tap_celonis_audit.sandbox.api import APIS
 from tap_celonis_audit.sandbox.control import HAPPEN_PATH
+from tap_celonis_audit.sandbox.cursors import End, Quirk, Span
+from tap_celonis_audit.sandbox.front import GoneStatus
 from tap_celonis_audit.sandbox.members import DateStyle
-from tap_celonis_audit.sandbox.sandbox import GoneStatus, Sandbox
+from tap_celonis_audit.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (--help explains every option)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a list of options
     parser = _Parser(
         prog="python -m tap_celonis_audit.sandbox",
         usage="%(prog)s [options]",
@@ -141,6 +143,44 @@ def _parser() -> argparse.ArgumentParser:
         "is a time without a zone taken for local time? from and to are off by so many hours",
         type=float,
         metavar="HOURS",
+    )
+
+    cursors = parser.add_argument_group("how version 2 is read, with a cursor")
+    option(
+        cursors,
+        "v2_span",
+        "does version 2 have from and to?",
+        choices=get_args(Span),
+    )
+    option(cursors, "v2_list_key", "what is the list of records called?", metavar="NAME")
+    option(cursors, "v2_count", "is there a totalCount? as --count", metavar="WHAT")
+    option(
+        cursors,
+        "v2_end",
+        "how does nextPageToken come on the last page?",
+        choices=get_args(End),
+    )
+    option(
+        cursors,
+        "v2_token_ttl_seconds",
+        "how long does a page token live, by the sandbox's clock? 0 is for ever",
+        type=float,
+        metavar="N",
+    )
+    option(
+        cursors,
+        "v2_max_limit",
+        "does the server silently give smaller pages than asked for?",
+        type=int,
+        metavar="N",
+    )
+    option(
+        cursors,
+        "v2_quirk",
+        "what goes wrong? repeat: the second page comes twice; hole: an empty page before it;"
+        " stuck: the second page for ever; loop: from the beginning after the last page; endless:"
+        " empty pages after it",
+        choices=get_args(Quirk),
     )
 
     tables = parser.add_argument_group("members and permissions")
@@ -266,8 +306,9 @@ def _greeting(sandbox: Sandbox, settings: dict[str, str]) -> str:
     exports = "\n".join(f"  export {name}={value}" for name, value in settings.items())
     return f"""\
 Sandbox of the Celonis usage APIs: {sandbox.url}
-It is {state["now"]} there; {state["audit"]} audit events and {state["logins"]} login events,
-{state["members"]} members with {state["permissions"]} permissions.
+It is {state["now"]} there; {state["audit"]} audit events, {state["logins"]} login events,
+{state["adoption"]} uses of Studio, {state["members"]} members,
+{state["permissions"]} permissions.
 
 Settings of the tap, to paste into a shell:
 {exports}

@@ -53,7 +53,7 @@ class Members(Table):
         date_style: DateStyle = "month-first",
         has_extra_fields: bool = False,
     ) -> None:
-        check_choice("date_style", date_style, get_args(DateStyle))
+        check_choice("last_login", date_style, get_args(DateStyle))
         super().__init__(clock, version=self._state, rows=self._make)
         self._directory = directory
         self._logins = logins

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from tap_celonis_audit.sandbox import access, control
+from tap_celonis_audit.sandbox import control
 from tap_celonis_audit.sandbox.access import (
     ClientAuth,
     Credentials,
-    RateLimit,
     Refusal,
     TokenDesk,
     Unauthorized,
@@ -19,30 +17,17 @@ from tap_celonis_audit.sandbox.access import (
 from tap_celonis_audit.sandbox.api import (
     APIS,
     PAGE_SIZE,
-    PATHS,
     SCOPES,
-    TOKEN_PATH,
     Bounds,
     Empty,
     Order,
     Precision,
     Reading,
-    bare_scope,
-    check_choice,
     check_least,
-    check_names,
 )
-from tap_celonis_audit.sandbox.exchange import (
-    Answer,
-    Fault,
-    Request,
-    gone,
-    internal_error,
-    method_not_allowed,
-    not_found,
-    too_many_requests,
-)
-from tap_celonis_audit.sandbox.permissions import in_the_words_of_the_export
+from tap_celonis_audit.sandbox.cursors import Cursors, End, Quirk, Span
+from tap_celonis_audit.sandbox.exchange import Answer, Fault, Request, internal_error
+from tap_celonis_audit.sandbox.front import Front, GoneStatus, Rules
 from tap_celonis_audit.sandbox.server import Server
 from tap_celonis_audit.sandbox.team import new_uuid
 from tap_celonis_audit.sandbox.world import World
@@ -56,10 +41,6 @@ if TYPE_CHECKING:
     from tap_celonis_audit.sandbox.team import Team
 
     Hook: TypeAlias = Callable[["Sandbox", Request], Answer | Fault | None]
-
-GoneStatus: TypeAlias = Literal["404", "410"]
-
-_ENDPOINTS = {path: name for name, path in PATHS.items()}
 
 
 class Sandbox:
@@ -90,10 +71,20 @@ class Sandbox:
         latency_ms: How long every answer takes, on top of the work.
         rate_limit: Requests to the APIs per second of real time; 0 is no limit.
         retention_days: Events older than this vanish as the clock passes midnight; 0 keeps all.
+        v2_span: Whether version 2 has ``from`` and ``to``: they are ``honoured``, ``ignored``, or
+            ``refused`` with status 400.
+        v2_list_key: What version 2 calls the list of records.
+        v2_count: What ``totalCount`` says in version 2; as ``count``.
+        v2_end: How the last page's ``nextPageToken`` comes: ``absent``, ``empty`` or ``null``.
+        v2_token_ttl_seconds: Life of a page token by the sandbox's clock; 0 is for ever.
+        v2_max_limit: Larger pages of version 2 are silently cut to this size.
+        v2_quirk: What is odd about version 2: ``repeat`` sends the second page twice, ``hole`` an
+            empty page before it, ``stuck`` always the second page, ``loop`` begins again after the
+            last page, ``endless`` goes on with empty ones.
         permission_items: At least so many items in the permissions export.
         last_login: How members' ``lastLogin`` is written: ``month-first``, ``day-first``, ``iso``,
             or ``mixed``, differently from member to member.
-        extra_fields: Members and permissions have fields that nobody documented.
+        extra_fields: Members, permissions and adoption events have fields that nobody documented.
         gone: Endpoints that the team does not have, such as ``audit-v1``.
         gone_status: The status that tells so.
         permissions: The APIs that the credentials may use.
@@ -110,13 +101,13 @@ class Sandbox:
             What it raises is answered with status 500 and raised again by ``close()``.
         audit: Replaces the audit log, for example by a computed one.
         logins: Replaces the login history.
+        adoption: Replaces the adoption events.
 
     Attributes:
         clock: The virtual clock; its time is also the ``Date`` of every answer.
         members: Who is in the team: what the members API shows.
         grants: Who may do what: what the permissions export shows.
         requests: The API requests seen, in order of arrival.
-        reading: How logs are read now; see ``play()``.
 
     Raises:
         ValueError: An argument makes no sense.
@@ -142,6 +133,13 @@ class Sandbox:
         latency_ms: float = 0.0,
         rate_limit: int = 0,
         retention_days: int = 0,
+        v2_span: Span = "honoured",
+        v2_list_key: str = "content",
+        v2_count: str = "missing",
+        v2_end: End = "absent",
+        v2_token_ttl_seconds: float = 0,
+        v2_max_limit: int = 500,
+        v2_quirk: Quirk = "none",
         permission_items: int = 0,
         last_login: DateStyle = "month-first",
         extra_fields: bool = False,
@@ -159,12 +157,9 @@ class Sandbox:
         hook: Hook | None = None,
         audit: EventSource | None = None,
         logins: EventSource | None = None,
+        adoption: EventSource | None = None,
     ) -> None:
-        check_choice("refusal", refusal, get_args(Refusal))
-        check_choice("unauthorized", unauthorized, get_args(Unauthorized))
-        check_choice("gone_status", gone_status, get_args(GoneStatus))
         check_least("latency_ms", latency_ms, 0)
-        check_least("rate_limit", rate_limit, 0)
         self._world = World(
             seed=seed,
             days=days,
@@ -174,7 +169,7 @@ class Sandbox:
             permission_items=permission_items,
             last_login=last_login,
             extra_fields=extra_fields,
-            replaced={"audit": audit, "logins": logins},
+            replaced={"audit": audit, "logins": logins, "adoption": adoption},
         )
         self.clock = self._world.clock
         self.members = self._world.members
@@ -182,24 +177,35 @@ class Sandbox:
         self.requests: list[Request] = []
         self.hook = hook
         self.latency_ms = latency_ms
-        self.rate_limit = rate_limit
-        self.permissions = check_names("permissions", permissions, APIS)
-        self.oauth_only = check_names("oauth_only", oauth_only, APIS)
-        self.gone = check_names("gone", gone, tuple(PATHS))
-        self.gone_status = gone_status
-        self.refusal = refusal
-        self.unauthorized = unauthorized
         self.verbose = verbose
-        self.reading = Reading(
-            order=order,
-            bounds=bounds,
-            precision=precision,
-            empty=empty,
-            max_page_size=max_page_size,
-            count=count,
-            ignore=frozenset(ignore),
-            shift_hours=shift_hours,
-            page_base=page_base,
+        rules = Rules(
+            reading=Reading(
+                order=order,
+                bounds=bounds,
+                precision=precision,
+                empty=empty,
+                max_page_size=max_page_size,
+                count=count,
+                ignore=frozenset(ignore),
+                shift_hours=shift_hours,
+                page_base=page_base,
+            ),
+            cursors=Cursors(
+                span=v2_span,
+                list_key=v2_list_key,
+                count=v2_count,
+                end=v2_end,
+                token_ttl_seconds=v2_token_ttl_seconds,
+                max_limit=v2_max_limit,
+                quirk=v2_quirk,
+            ),
+            permissions=frozenset(permissions),
+            oauth_only=frozenset(oauth_only),
+            gone=frozenset(gone),
+            gone_status=gone_status,
+            refusal=refusal,
+            unauthorized=unauthorized,
+            rate_limit=rate_limit,
         )
         self._credentials = Credentials.of(seed)
         self._token_desk = TokenDesk(
@@ -209,7 +215,13 @@ class Sandbox:
             ttl_seconds=token_ttl_seconds,
         )
         self._rng = Random(f"{seed}/order")
-        self._rate = RateLimit()
+        self._front = Front(
+            self._world,
+            rules,
+            credentials=self._credentials,
+            token_desk=self._token_desk,
+            rng=self._rng,
+        )
         self._failure: Exception | None = None
         self._ended = threading.Event()
         self._max_minutes = max_minutes
@@ -310,14 +322,26 @@ class Sandbox:
         """
         return self._world.log("logins")
 
-    def play(self, **changes: Any) -> None:  # noqa: ANN401 - whatever the attributes of Reading are
-        """Change how the logs are read while the server runs: ``play(order="descending")``.
+    @property
+    def adoption(self) -> Log:
+        """The adoption events.
 
         Raises:
+            TypeError: They were replaced by a source of another kind.
+        """
+        return self._world.log("adoption")
+
+    def play(self, **changes: Any) -> None:  # noqa: ANN401 - whatever the arguments take
+        """Change how the server behaves while it runs: ``play(order="descending", gone=())``.
+
+        Everything can be changed but who the team is, how tokens are issued and how time goes.
+
+        Raises:
+            TypeError: It cannot be changed.
             ValueError: A value makes no sense.
         """
         with self.clock.lock:
-            self.reading = replace(self.reading, **changes)
+            self._front.rules = self._front.rules.changed(changes)
 
     def revoke_tokens(self) -> None:
         """Make every access token invalid."""
@@ -329,6 +353,7 @@ class Sandbox:
         *,
         audit: int = 0,
         logins: int = 0,
+        adoption: int = 0,
         joins: int = 0,
         leaves: int = 0,
         moves: int = 0,
@@ -344,6 +369,7 @@ class Sandbox:
         Args:
             audit: Events of the audit log.
             logins: Events of the login history.
+            adoption: Uses of Studio.
             joins: People who join the team.
             leaves: People who leave it, and their permissions with them.
             moves: People who change their groups.
@@ -355,7 +381,7 @@ class Sandbox:
             ValueError: The way is too short for the events, or the team too small for the changes.
         """
         self._world.happen(
-            {"audit": audit, "logins": logins},
+            {"audit": audit, "logins": logins, "adoption": adoption},
             {
                 "joins": joins,
                 "leaves": leaves,
@@ -383,53 +409,10 @@ class Sandbox:
                 instead = self.hook(self, request) if self.hook else None
                 if isinstance(instead, Answer):
                     return instead, None
-                return self._answer(request, authorization=authorization, form=form), instead
+                return self._front.answer(request, authorization=authorization, form=form), instead
             except Exception as failure:  # noqa: BLE001 - raised again by close()
                 self._failure = self._failure or failure
                 return internal_error(new_uuid(self._rng)), None
-
-    def _answer(self, request: Request, *, authorization: str, form: dict[str, str]) -> Answer:
-        if request.path == TOKEN_PATH:
-            if request.method != "POST":
-                return method_not_allowed("POST")
-            return self._token_desk.answer(form, authorization, self.clock.now_ms)
-        allowed, headers = self._rate.spend(self.rate_limit)
-        answer = self._api_answer(request, authorization) if allowed else too_many_requests()
-        return Answer(answer.status, {**answer.headers, **headers}, answer.body)
-
-    def _api_answer(self, request: Request, authorization: str) -> Answer:
-        endpoint = _ENDPOINTS.get(request.path)
-        if endpoint is None or (endpoint in self.gone and self.gone_status == "404"):
-            return not_found()
-        if endpoint in self.gone:
-            return gone()
-        if request.method != "GET":
-            return method_not_allowed("GET")
-        api = endpoint.partition("-")[0]
-        if (refusal := self._refusal(api, authorization)) is not None:
-            return in_the_words_of_the_export(refusal) if api == "permissions" else refusal
-        return self._content(endpoint, api, request)
-
-    def _content(self, endpoint: str, api: str, request: Request) -> Answer:
-        match endpoint:
-            case "members":
-                return self.members.answer(self.reading, request.query, self._rng)
-            case "permissions":
-                return self.grants.answer(self.reading, self._rng)
-            case _:
-                source = self._world.sources[api]
-                return self.reading.answer(source, request.query, self._rng)
-
-    def _refusal(self, api: str, authorization: str) -> Answer | None:
-        """Say no, if a credential is not good for an API."""
-        now_ms = self.clock.now_ms
-        scopes = access.scopes_of(authorization, self._credentials, self._token_desk, now_ms)
-        is_oauth = access.is_oauth(authorization, self._credentials)
-        if scopes is None or (api in self.oauth_only and not is_oauth):
-            return access.unauthorized(self.unauthorized)
-        if api in self.permissions and bare_scope(SCOPES[api]) in scopes:
-            return None
-        return access.unauthorized(self.unauthorized) if self.refusal == "401" else access.denied()
 
     def _time_is_over(self) -> None:
         self.end()

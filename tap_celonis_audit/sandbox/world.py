@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from tap_celonis_audit.sandbox.adoption import AdoptionHistory
 from tap_celonis_audit.sandbox.api import END_OF_TIME_MS, check_least
 from tap_celonis_audit.sandbox.clock import DAY_MS, Clock, to_iso, to_ms
 from tap_celonis_audit.sandbox.directory import Directory
@@ -51,6 +52,7 @@ class World:
         producers: dict[str, Producer] = {
             "audit": AuditHistory(seed),
             "logins": login_history,
+            "adoption": AdoptionHistory(seed, has_extra_fields=extra_fields),
         }
         self.sources: dict[str, EventSource] = {
             name: replaced.get(name)
