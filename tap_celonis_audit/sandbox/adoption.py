@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _EVENTS = ("VIEWED", "EDITED", "PUBLISHED")
 # How many assets somebody opens on a day, and how likely each use is.
-_USES_A_DAY = {"ADMIN": 2.0, "ANALYST": 4.0, "MEMBER": 3.0}
+_USES_A_DAY = {"ADMIN": 1.0, "ANALYST": 2.0, "MEMBER": 1.0}
 _ODDS = {"ADMIN": (80, 18, 2), "ANALYST": (60, 37, 3), "MEMBER": (100, 0, 0)}
 _ASSET_TYPES = ("BOARD_V2", "ANALYSIS", "KNOWLEDGE_MODEL", "SKILL", "VIEW")
 _PAUSE_MS = 14 * 60_000
@@ -64,7 +64,7 @@ def _adoption_day(seed: int, day: int, *, has_extra_fields: bool) -> Day:
     plan: list[tuple[int, User]] = []
     for user in at_work(team, rng):
         at = working_ms(user, rng)
-        for _ in range(1 + int(rng.expovariate(1.0 / _USES_A_DAY[user.role]))):
+        for _ in range(int(rng.expovariate(1.0 / _USES_A_DAY[user.role]) + rng.random())):
             plan.append((at % DAY_MS, user))
             # A click on a board opens several of its assets at once.
             at += 0 if chance(rng, 0.04) else int(rng.expovariate(1.0 / _PAUSE_MS))

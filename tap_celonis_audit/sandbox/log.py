@@ -11,7 +11,7 @@ from operator import itemgetter
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from tap_celonis_audit.sandbox.clock import DAY_MS, SECOND_MS, Clock, to_ms
+from tap_celonis_audit.sandbox.clock import DAY_MS, SECOND_MS, Clock, to_iso, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -104,14 +104,11 @@ class Log:
         self._caught_up_ms = clock.now_ms
         today = clock.now_ms // DAY_MS
         self._swept_day = today
+        # The past is made up when somebody asks for it: most readers do not ask for every log.
+        self._is_without_past = days > 0
+        self._first_day = today - (min(days, retention_days) if retention_days else days)
         if days:
-            first_day = today - days
-            if retention_days:
-                first_day = max(first_day, today - retention_days)
-            self._produce(first_day * DAY_MS, self._caught_up_ms)
-            if retention_days:
-                for day in range(first_day + 1, today + 1):
-                    self._leave_trace(day)
+            to_iso(self._first_day * DAY_MS)  # Too long ago is better said now than then.
 
     # What the server asks.
 
@@ -229,6 +226,9 @@ class Log:
 
     def _settle(self) -> None:
         """Bring the log up to the clock: work done, events due, retention."""
+        if self._is_without_past:
+            self._is_without_past = False
+            self._make_past()
         now_ms = self._clock.now_ms
         if self._clock.running and now_ms > self._caught_up_ms:
             self._produce(self._caught_up_ms, now_ms)
@@ -245,6 +245,13 @@ class Log:
                 self._expire((today - self._retention_days) * DAY_MS)
                 for day in range(max(swept_day, today - self._retention_days) + 1, today + 1):
                     self._leave_trace(day)
+
+    def _make_past(self) -> None:
+        """Take over what the team did before the log's first now."""
+        self._produce(self._first_day * DAY_MS, self._caught_up_ms)
+        if self._retention_days:
+            for day in range(self._first_day + 1, self._swept_day + 1):
+                self._leave_trace(day)
 
     def _produce(self, start_ms: int, stop_ms: int) -> None:
         """Take over what the team did in ``[start_ms, stop_ms)``."""
