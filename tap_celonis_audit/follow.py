@@ -24,6 +24,7 @@ from tap_celonis_audit.windows import format_second
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
+    from tap_celonis_audit.cursor import CursorReader
     from tap_celonis_audit.reader import Event, Reader, Window
     from tap_celonis_audit.state import Bookmark
 
@@ -61,7 +62,7 @@ class Follower:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Reader | CursorReader,
         bookmark: Bookmark,
         *,
         commit: Callable[[], None],
@@ -179,7 +180,10 @@ class Follower:
         low, high = watch.start, self._border(range(watermark - 1, watch.start, -1), watermark)
         if low == self._bookmark.start or not watch.is_quiet(low):
             low -= 1
-        yield from self._verify(low + 1, high)
+        counted = self._count(low + 1, high)
+        if counted is None:
+            return watch.start
+        yield from self._verify(low + 1, high, counted)
         return high
 
     def _border(self, seconds: range, otherwise: int) -> int:
@@ -194,21 +198,19 @@ class Follower:
                 break
         return otherwise
 
-    def _verify(self, start: int, end: int) -> Iterator[Sequence[Row]]:
+    def _verify(self, start: int, end: int, counted: int) -> Iterator[Sequence[Row]]:
         """Compare the count of ``[start, end)`` with what is known; read again where it differs."""
         watch = self._bookmark.watch
-        expected, counted = watch.expected(start, end), self._count(start, end)
-        if counted == expected:
+        if watch.expected(start, end) == counted:
             return
-        middle = self._middle(start, end) if expected > _WORTH_COUNTING else None
-        if middle is None or counted is None:
-            yield from self._read(start, end)
-            return
-        yield from self._verify(start, middle)
-        if watch.expected(start, end) != counted:
-            yield from self._verify(middle + 1, end)
-        if watch.expected(start, end) != counted:
-            yield from self._read(middle, middle + 1)
+        if watch.expected(start, end) > _WORTH_COUNTING and end - start >= 3:  # noqa: PLR2004 -- halves
+            middle = self._middle(start, end)
+            for part in ((start, middle), (middle + 1, end)):
+                number = None if watch.expected(start, end) == counted else self._count(*part)
+                if number is not None:
+                    yield from self._verify(*part, number)
+            if watch.expected(start, end) != counted:
+                yield from self._read(middle, middle + 1)
         if watch.expected(start, end) != counted:
             yield from self._read(start, end)
 
@@ -231,13 +233,11 @@ class Follower:
             self._borders[border] = self._reader.shown(second, is_first=is_first)
         return self._borders[border]
 
-    def _middle(self, start: int, end: int) -> int | None:
-        """Give a second in the middle third of a span, one without events if there is one."""
-        watch, middle, third = self._bookmark.watch, (start + end) // 2, (end - start) // 3
-        if third == 0:
-            return None
-        near = (middle + sign * offset for offset in range(third // 2) for sign in (1, -1))
-        return next(filter(watch.is_quiet, near), middle)
+    def _middle(self, start: int, end: int) -> int:
+        """Give a second in the middle of a span, one without events if there is one nearby."""
+        middle, nearby = (start + end) // 2, range((end - start) // 6)
+        seconds = (middle + sign * offset for offset in nearby for sign in (1, -1))
+        return next(filter(self._bookmark.watch.is_quiet, seconds), middle)
 
     def _read(self, start: int, end: int) -> Iterator[Sequence[Row]]:
         """Read a span and give what is new in it."""

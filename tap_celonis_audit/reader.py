@@ -55,7 +55,7 @@ _DENSE_PASSES = 60
 #: for a group that is a page and one; for small pages, chance needs more to be ruled out.
 _AGREEING_PASSES = 5
 #: More records than this in one second are taken for a wrong count.
-_MAX_PER_SECOND = 1_000_000
+MAX_PER_SECOND = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,19 +324,8 @@ class Reader:
             self._record_bytes = max(page.size / len(page.records), 0.9 * self._record_bytes, 1.0)
 
     def _events(self, page: Page, start: int, end: int) -> list[Event]:
-        # One second more than was asked for, since Celonis may round.
-        low, high = start - PADDING_SECONDS - 1, end + PADDING_SECONDS + 1
-        events = [self._parse(record) for record in page.records]
-        for event in events:
-            if event.second is None:
-                self.unreadable.add(event.key)
-            elif not low <= event.second <= high:
-                raise TapError(
-                    f"{self._name}: asked for {format_second(low + 1)} to "
-                    f"{format_second(high - 1)}, Celonis answered with an event of "
-                    f"{event.timestamp}: it ignores or misreads the time range, so a complete "
-                    "copy cannot be made. Please report this."
-                )
+        events = place(page.records, self._parse, start=start, end=end, name=self._name)
+        self.unreadable |= {event.key for event in events if event.second is None}
         return events
 
     def _prove(
@@ -453,7 +442,7 @@ class Reader:
             if not _is_short(first) or self._page(start, end, 1, size).records:
                 raise _NotProvenError("Celonis does not say how many records there are")
             return [first]
-        if length > total or total > _MAX_PER_SECOND or (total and not length):
+        if length > total or total > MAX_PER_SECOND or (total and not length):
             raise _NotProvenError(f"{total} records announced, {length} received")
         pages = [first]
         with closing(self._others(start, end, first, size, others)) as rest:
@@ -545,6 +534,32 @@ class Reader:
                 events += _twins(event.key, number, answers)
         events.sort(key=lambda event: (event.timestamp, event.key))
         return Window(start, end, events, before, after)
+
+
+def place(
+    records: Iterable[dict[str, Any]],
+    parse: Callable[[dict[str, Any]], Event],
+    *,
+    start: int,
+    end: int,
+    name: str,
+) -> list[Event]:
+    """Make events of the records that a padded window shows.
+
+    Raises:
+        TapError: One lies elsewhere.
+    """
+    # One second more than was asked for, since Celonis may round.
+    low, high = start - PADDING_SECONDS - 1, end + PADDING_SECONDS + 1
+    events = [parse(record) for record in records]
+    for event in events:
+        if event.second is not None and not low <= event.second <= high:
+            raise TapError(
+                f"{name}: asked for {format_second(low + 1)} to {format_second(high - 1)}, Celonis "
+                f"answered with an event of {event.timestamp}: it ignores or misreads the time "
+                "range, so a complete copy cannot be made. Please report this."
+            )
+    return events
 
 
 def _pages(first: Page) -> int:

@@ -11,18 +11,22 @@ import random
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
+from tap_celonis_audit.cursor import CursorReader
+from tap_celonis_audit.errors import ParametersError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import canonical
 from tap_celonis_audit.pool import Pool, Ticket
 from tap_celonis_audit.reader import Reader
 from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision, Reading
 from tap_celonis_audit.sandbox.clock import Clock, to_iso, to_ms
+from tap_celonis_audit.sandbox.cursors import Cursors
 from tap_celonis_audit.sandbox.log import Log
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.streams import AuditLogsStream
-from tap_celonis_audit.streams.events import STALE_SECONDS, make_event, make_page
+from tap_celonis_audit.streams.events import STALE_SECONDS, make_event, make_link, make_page
 from tap_celonis_audit.windows import BEGINNING, format_bound
 
 if sys.version_info >= (3, 12):
@@ -33,6 +37,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from tap_celonis_audit.cursor import Link
     from tap_celonis_audit.follow import Row
     from tap_celonis_audit.reader import Event, Page
 
@@ -77,6 +82,8 @@ class World:
     shift_hours: float = 0.0
     retention_days: int = 0
     seed: int = 0
+    cursors: Cursors = field(default_factory=Cursors)
+    """How pages with a cursor are answered."""
     hook: Callable[[World], None] | None = None
     """Called before each request: may change the world."""
     requests: int = 0
@@ -96,16 +103,7 @@ class World:
         if self.hook:
             self.hook(self)
         self.requests += 1
-        reading = Reading(
-            order=self.order,
-            bounds=self.bounds,
-            precision=self.precision,
-            empty=self.empty,
-            max_page_size=self.max_page_size,
-            count=self.count,
-            ignore=self.ignore,
-            shift_hours=self.shift_hours,
-        )
+        reading = self.reading()
         query = {
             "from": format_bound(first),
             "to": format_bound(last),
@@ -116,6 +114,34 @@ class World:
         assert answer.status in {200, 204}, answer.body
         body = json.loads(answer.body) if answer.body else None
         return make_page(body, size=size, path="/audit", weight=len(answer.body))
+
+    def reading(self) -> Reading:
+        return Reading(
+            order=self.order,
+            bounds=self.bounds,
+            precision=self.precision,
+            empty=self.empty,
+            max_page_size=self.max_page_size,
+            count=self.count,
+            ignore=self.ignore,
+            shift_hours=self.shift_hours,
+        )
+
+    def fetch_link(self, span: tuple[int, int] | None, token: str | None, limit: int) -> Link:
+        if self.hook:
+            self.hook(self)
+        self.requests += 1
+        query = {"limit": str(limit)}
+        if token is not None:
+            query["pageToken"] = token
+        elif span is not None:
+            query |= {"from": format_bound(span[0]), "to": format_bound(span[1])}
+        answer = self.cursors.answer(self.log, query, self.reading(), self.clock.now_ms)
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            raise ParametersError(answer.body.decode())
+        assert answer.status in {200, 204}, answer.body
+        body = json.loads(answer.body) if answer.body else None
+        return make_link(body, path="/v2/audit", weight=len(answer.body))
 
     def fill(self, number: int, start_s: int, end_s: int, *, name: object = "E") -> None:
         """Let events happen at random milliseconds."""
@@ -188,12 +214,13 @@ class Copy:
     settle: int = SETTLE
     late: int = LATE
     page_size: int = 200
+    by_cursor: bool = False
     parallel: int = field(default_factory=lambda: PARALLEL)
     windows: int | None = None
     """The run may take as long as this many windows."""
     rows: list[Row] = field(default_factory=list)
     state: dict[str, str] = field(default_factory=dict)
-    reader: Reader = field(init=False)
+    reader: Reader | CursorReader = field(init=False)
     follower: Follower = field(init=False)
     requests: int = 0
 
@@ -211,12 +238,15 @@ class Copy:
             committed += 1
             self.state = json.loads(json.dumps(bookmark.to_state()))
 
-        self.reader = Reader(
-            self.world.fetch,
-            parse,
-            name="audit_logs",
-            page_size=self.page_size,
-            pool=Disorder(self.parallel, self.world.random) if self.parallel > 1 else None,
+        pool = Disorder(self.parallel, self.world.random) if self.parallel > 1 else None
+        self.reader = (
+            CursorReader(
+                self.world.fetch_link, parse, name="audit_logs", limit=self.page_size, pool=pool
+            )
+            if self.by_cursor
+            else Reader(
+                self.world.fetch, parse, name="audit_logs", page_size=self.page_size, pool=pool
+            )
         )
         self.follower = Follower(
             self.reader,

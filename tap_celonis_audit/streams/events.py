@@ -10,6 +10,7 @@ from singer_sdk import typing as th
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_celonis_audit import sdk
+from tap_celonis_audit.cursor import Link
 from tap_celonis_audit.errors import Api, ParametersError, TapError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest
@@ -222,14 +223,21 @@ def make_page(body: Mapping[str, Any] | None, *, size: int, path: str, weight: i
     """
     if body is None:
         return Page([], 0, size)
-    records = body.get("content")
-    records = [] if records is None else records
-    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
-        raise TapError(f"Celonis answers {path} without a list of records.")
+    records = _records(body, path)
     served = _natural(body.get("pageSize"))
     return Page(
         records, _natural(body.get("totalCount")), min(size, served) if served else size, weight
     )
+
+
+def make_link(body: Mapping[str, Any] | None, *, path: str, weight: int = 0) -> Link:
+    """Read the envelope of an answer with a cursor; see `make_page`."""
+    if body is None:
+        return Link([], None)
+    token = body.get("nextPageToken")
+    if token is not None and not isinstance(token, str):
+        raise TapError(f"Celonis answers {path} with a page token that is no text.")
+    return Link(_records(body, path), token or None, _natural(body.get("totalCount")), weight)
 
 
 def make_event(
@@ -243,6 +251,16 @@ def make_event(
     if instant is None:
         return Event(key, None, "", record)
     return Event(key, instant.second, instant.text, record)
+
+
+def _records(body: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
+    """Find the list of records; only for numbered pages is its name documented."""
+    lists = [value for value in body.values() if isinstance(value, list)]
+    records = body.get("content", lists[0] if len(lists) == 1 else None)
+    records = [] if records is None else records
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        raise TapError(f"Celonis answers {path} without a list of records.")
+    return records
 
 
 def _natural(value: object) -> int | None:
