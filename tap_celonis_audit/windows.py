@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+
+import msgspec
 
 #: "All history" starts here. Celonis was founded in 2011 and keeps a log for ten years at most:
 #: https://docs.celonis.com/en/audit-logs.html
@@ -16,6 +17,7 @@ BEGINNING = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS_OF_1973 = 100_000_000_000
 _MILLISECONDS_OF_5138 = 100_000_000_000_000
+_DAY_SECONDS = 86_400
 _USUAL_LENGTH = len("2025-02-25T14:52:10.903Z")
 _RELATIVE = re.compile(r"(\d{1,5}) (minute|hour|day|week|month|year)s? ago", re.ASCII)
 _UNITS = {
@@ -28,7 +30,7 @@ _UNITS = {
 }
 
 
-class Instant(NamedTuple):
+class Instant(msgspec.Struct, frozen=True, order=True, gc=False):
     """A point in time."""
 
     second: int
@@ -48,17 +50,31 @@ def parse_instant(value: object) -> Instant | None:
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
-            second = int(moment.timestamp() // 1)
-            if len(value) == _USUAL_LENGTH and value[19] == "." and value[23] == "Z":
-                return Instant(second, f"{value[:10]}T{value[11:23]}000Z")
+            elif moment.tzinfo is not UTC:
+                moment = moment.astimezone(UTC)
         elif type(value) is int and _MILLISECONDS_OF_1973 <= value < _MILLISECONDS_OF_5138:
             moment = _EPOCH + timedelta(milliseconds=value)
-            second = value // 1000
         else:
             return None
-        return Instant(second, _format(moment.astimezone(UTC)))
     except (ValueError, OverflowError):
         return None
+    since = moment - _EPOCH
+    second = since.days * _DAY_SECONDS + since.seconds
+    if isinstance(value, str) and _is_usual(value):
+        return Instant(second, f"{value[:23]}000Z")
+    return Instant(second, _format(moment))
+
+
+def _is_usual(timestamp: str) -> bool:
+    """Tell whether a timestamp is of the form ``2025-02-25T14:52:10.903Z``, as most are."""
+    return (
+        len(timestamp) == _USUAL_LENGTH
+        and timestamp[7] == "-"  # not a week: 2025-W09-2T14:52:10.903Z
+        and timestamp[10] == "T"
+        and timestamp[11:13] != "24"
+        and timestamp[19] == "."
+        and timestamp[23] == "Z"
+    )
 
 
 def _format(moment: datetime) -> str:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tap_celonis_audit.windows import (
     BEGINNING,
@@ -28,6 +30,10 @@ NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
         (1740495130903, "2025-02-25T14:52:10.903000Z"),
         ("0999-02-25T14:52:10.903Z", "0999-02-25T14:52:10.903000Z"),
         ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999000Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+        ("2025-W09-2T14:52:10.903Z", "2025-02-25T14:52:10.903000Z"),
+        ("2025-02-25 14:52:10.903Z", "2025-02-25T14:52:10.903000Z"),
+        ("20250225T145210.12345678", "2025-02-25T14:52:10.123456Z"),
     ],
 )
 def test_a_timestamp_is_read_whatever_its_spelling(value: object, text: str) -> None:
@@ -56,6 +62,35 @@ def test_a_timestamp_is_read_whatever_its_spelling(value: object, text: str) -> 
 )
 def test_what_is_no_timestamp_is_told_apart(value: object) -> None:
     assert parse_instant(value) is None
+
+
+@given(
+    moment=st.datetimes(
+        datetime(1, 1, 2),  # noqa: DTZ001 - the zone comes next
+        datetime(9999, 12, 30),  # noqa: DTZ001 - likewise
+        timezones=st.sampled_from(
+            [UTC, timezone(timedelta(hours=-5)), timezone(timedelta(minutes=345))]
+        ),
+    ),
+    separator=st.sampled_from("T _"),
+    precision=st.sampled_from(["seconds", "milliseconds", "microseconds"]),
+    zone=st.sampled_from(["Z", "+00:00"]),
+)
+def test_the_usual_form_is_read_as_any_other(
+    moment: datetime, separator: str, precision: str, zone: str
+) -> None:
+    text = moment.isoformat(separator, precision)
+    exact = datetime.fromisoformat(text).astimezone(UTC)
+    assert parse_instant(text.replace("+00:00", zone)) == Instant(
+        (exact - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1),
+        f"{exact.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+    )
+
+
+def test_midnight_may_be_written_as_the_end_of_a_day() -> None:
+    # Newer versions of Python read it, older ones do not.
+    instant = parse_instant("2025-02-25T24:00:00.000Z")
+    assert instant is None or instant.text == "2025-02-26T00:00:00.000000Z"
 
 
 def test_instants_sort_as_their_texts_do() -> None:
