@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +22,9 @@ VERSION = "1"
 
 #: Floats up to here that hold a whole number are spelled as that number.
 _EXACT = 2.0**63
+
+#: Values that are their own normal form.
+_NORMAL_TYPES = frozenset({str, int, bool})
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _encode_odd = json.JSONEncoder(
@@ -44,8 +48,10 @@ def canonical(value: object) -> bytes:
 def _normal(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
     kind = type(value)
     if kind is dict:
+        if _NORMAL_TYPES.issuperset(map(type, value.values())):
+            return value
         return {
-            key: member if type(member) is str else _normal(member)
+            key: member if type(member) in _NORMAL_TYPES else _normal(member)
             for key, member in value.items()
             if member is not None
         }
@@ -70,8 +76,12 @@ def digest(*, team: str, stream: str, identity: Mapping[str, object]) -> bytes:
             fixed-width form. Fields that the stream does not know stay outside, so that one which
             Celonis adds later does not give every old event a second id.
     """
-    head = f"tap-celonis-audit/{VERSION}\n{team}\n{stream}\n".encode()
-    return hashlib.sha256(head + canonical(identity)).digest()
+    return hashlib.sha256(_head(team, stream) + canonical(identity)).digest()
+
+
+@lru_cache
+def _head(team: str, stream: str) -> bytes:
+    return f"tap-celonis-audit/{VERSION}\n{team}\n{stream}\n".encode()
 
 
 def event_id(base: bytes, *, ordinal: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_celonis_audit.keys import canonical, digest, event_id
+from tap_celonis_audit.keys import _encode, canonical, digest, event_id
 
 #: The example of Celonis' documentation.
 EXAMPLE = {
@@ -132,3 +132,21 @@ def test_the_canonical_form_is_its_own(value: object) -> None:
     form = canonical(value)
     again = json.loads(form.decode("utf-8", "surrogatepass"))
     assert canonical(again) == form
+
+
+def normal(value: Any) -> Any:
+    """Take the rules one by one, for every value."""
+    if isinstance(value, dict):
+        return {name: normal(member) for name, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [normal(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, float) and ("e" in repr(value) or "inf" in repr(value)):
+        return f"\x00{value!r}"
+    return value
+
+
+@given(JSON)
+def test_what_is_in_normal_form_already_is_no_exception(value: object) -> None:
+    assert canonical(value) == _encode(normal(value))
