@@ -23,7 +23,7 @@ _ODD = re.compile("[\x00\ud800-\udfff]")
 
 def as_text(value: object) -> str | None:
     """Make a text column's value of whatever came."""
-    if value is None or isinstance(value, str):
+    if isinstance(value, str) or value is None:
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 

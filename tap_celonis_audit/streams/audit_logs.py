@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import typing as th
@@ -72,19 +73,21 @@ class AuditLogsStream(EventStream):
 
     @override
     def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        user_id = as_text(record.get("userId"))
+        get = record.get
+        user_id = as_text(get("userId"))
         return {
-            "event": as_text(record.get("event")),
+            "event": as_text(get("event")),
             "user_id": user_id,
             **parse_actor(user_id),
-            "user_role": as_text(record.get("userRole")),
-            "ip_address": as_text(record.get("ipAddress")),
-            "port": as_text(record.get("port")),
-            "message": as_object(record.get("message")),
-            "diff_payload": as_object(record.get("diffPayload")),
+            "user_role": as_text(get("userRole")),
+            "ip_address": as_text(get("ipAddress")),
+            "port": as_text(get("port")),
+            "message": as_object(get("message")),
+            "diff_payload": as_object(get("diffPayload")),
         }
 
 
+@lru_cache(4096)  # Few people make most of the entries.
 def parse_actor(user_id: str | None) -> dict[str, str | None]:
     """Take apart ``<uuid> (<e-mail>)``, or ``celonis-service (SYSTEM)`` for the platform itself."""
     match = _ACTOR.fullmatch(user_id or "")

@@ -198,7 +198,9 @@ class EventStream(sdk.Stream):
         # The id is that of the record as it came.
         record = replace_odd(event.record) if self._has_odd_texts else event.record
         known = self._known_fields
-        additional = {name: value for name, value in record.items() if name not in known}
+        additional: dict[str, Any] = {}
+        if not record.keys() <= known:
+            additional = {name: value for name, value in record.items() if name not in known}
         additional |= self.misfits(record)
         return {
             "event_id": event_id,
