@@ -6,6 +6,9 @@
   whole window was proven and written, and holds more than one value.
 * The value that a stream starts from (`Stream._write_starting_replication_value`): the SDK would
   write it into the state, and compare it with a ``start_date`` that may be relative here.
+* What is done for each record (`Stream._process_record`, `Stream._write_record_message`): the SDK
+  looks for children, asks for each value whether it is selected, and takes each record through its
+  maps; most runs have nothing of that, and then it is most of the work.
 * Validation of the configuration (`Tap._validate_config`): the SDK quotes wrong values, secrets
   too, and does not say what to do.
 * `Tap.sync_all`, which is declared final: one stream that fails must not keep the others from
@@ -25,14 +28,16 @@ import logging
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import singer_sdk
-from singer_sdk.contrib.msgspec import MsgSpecWriter
+from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
 from singer_sdk.singerlib.encoding import SingerMessageType
 
@@ -80,6 +85,34 @@ class Stream(singer_sdk.Stream):
         if not self._writes_batches:
             self._owner.state_writer.write_state(self.tap_state)
 
+    @cached_property
+    def _writes_rows_as_they_are(self) -> bool:
+        """Tell whether everything is selected, and nothing renamed, mapped or flattened."""
+        (stream_map, *others) = self.stream_maps
+        return (
+            not others
+            and type(stream_map) is SameRecordTransform
+            and stream_map.stream_alias == self.name
+            and not stream_map.flattening_enabled
+            and all(self.mask.values())
+        )
+
+    @override
+    def _write_record_message(self, record: Record) -> None:
+        if self._writes_rows_as_they_are:
+            self._owner.message_writer.write_record(self.name, record, self._stream_version)
+        else:
+            super()._write_record_message(record)
+
+    @override
+    def _process_record(
+        self,
+        record: Record,
+        child_context: Context | None = None,
+        partition_context: Context | None = None,
+    ) -> None:
+        pass  # Neither children nor partitions.
+
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
         return None
@@ -113,6 +146,17 @@ class LineWriter(MsgSpecWriter):
     def write_message(self, message: Message) -> None:
         self._waiting += self.format_message(message)
         if len(self._waiting) >= WRITE_BYTES or message.type != SingerMessageType.RECORD:
+            self.flush()
+
+    def write_record(self, stream: str, record: Record, version: int | None) -> None:
+        """Write a RECORD message, the same bytes as `write_message` would."""
+        message: dict[str, object] = {"type": "RECORD", "stream": stream, "record": record}
+        if version is not None:
+            message["version"] = version
+        message["time_extracted"] = datetime.now(UTC)
+        encoder.encode_into(message, self._waiting, -1)
+        self._waiting += b"\n"
+        if len(self._waiting) >= WRITE_BYTES:
             self.flush()
 
     def flush(self) -> None:

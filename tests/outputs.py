@@ -25,11 +25,19 @@ class Output(LineWriter):
         self._left = lines
 
     def write_message(self, message: Message) -> None:
+        self._keep(self.format_message(message))
+
+    def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
+        super().write_record(stream, record, version)
+        line, self._waiting = self._waiting, bytearray()
+        self._keep(line)
+
+    def _keep(self, line: bytearray) -> None:
         if self._left is not None:
             if self._left == 0:
                 raise KilledError
             self._left -= 1
-        self.lines.append(json.loads(self.format_message(message)))
+        self.lines.append(json.loads(line))
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -15,7 +15,10 @@ import pytest
 import singer_sdk
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.helpers._state import StateWriter
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.plugin_base import PluginBase, SingerCommand
+from singer_sdk.singerlib import RecordMessage
+from singer_sdk.singerlib.catalog import SelectionMask
 
 from tap_celonis_audit import sdk
 
@@ -28,6 +31,8 @@ REPLACED: dict[tuple[type, type], set[str]] = {
         "get_replication_key_signpost",
         "_increment_stream_state",
         "_write_starting_replication_value",
+        "_process_record",
+        "_write_record_message",
     },
     (sdk.LineWriter, MsgSpecWriter): {"write_message"},
     (sdk.Command, SingerCommand): {"main"},
@@ -47,6 +52,13 @@ CODE: dict[tuple[type, str], str] = {
     (singer_sdk.Stream, "get_replication_key_signpost"): "aa1053b35141",
     (singer_sdk.Stream, "_increment_stream_state"): "e00f187407fc",
     (singer_sdk.Stream, "_write_starting_replication_value"): "58295bffffd0",
+    (singer_sdk.Stream, "_process_record"): "88dc804cad37",
+    (singer_sdk.Stream, "_write_record_message"): "f691a5448b42",
+    (singer_sdk.Stream, "_generate_record_messages"): "afd37e045e80",
+    (SameRecordTransform, "transform"): "c63d1618edad",
+    (RecordMessage, "to_dict"): "53c7070ce3a8",
+    (RecordMessage, "__post_init__"): "3134b2b8d7a3",
+    (SelectionMask, "__missing__"): "8e12221fa39d",
     (singer_sdk.Stream, "sync"): "376f3eae3139",
     (singer_sdk.Stream, "_sync_records"): "12b501fe43f0",
     (singer_sdk.Stream, "_sync_batches"): "74e6f048a4d5",
