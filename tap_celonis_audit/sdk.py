@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -62,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 #: Records are written in pieces of about this size.
 WRITE_BYTES = 1 << 16
+#: The garbage collector looks through so many new objects at once; Python's default is 700.
+YOUNG_OBJECTS = 10_000
 
 
 class Stream(singer_sdk.Stream):
@@ -264,6 +267,9 @@ class Tap(singer_sdk.Tap):
             if file is not None:
                 _read_object(file.read, f"The {what} {file.name}")
                 file.seek(0)
+        # What is loaded by now stays. And records hold no cycles: looking for some can wait.
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
         try:
             super().invoke(state=state, catalog=catalog, **kwargs)
         except ConfigValidationError as error:
