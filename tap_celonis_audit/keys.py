@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,11 @@ _EXACT = 2.0**63
 
 #: Values that are their own normal form.
 _NORMAL_TYPES = frozenset({str, int, bool})
+
+#: What most events are made of: values that are their own normal form.
+_Scalar: TypeAlias = str | int | bool
+_Member: TypeAlias = _Scalar | list[_Scalar | None] | dict[str, _Scalar]
+_Value: TypeAlias = _Scalar | list[_Member | None] | dict[str, _Member] | None
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _encode_odd = json.JSONEncoder(
@@ -77,6 +82,35 @@ def digest(*, team: str, stream: str, identity: Mapping[str, object]) -> bytes:
             Celonis adds later does not give every old event a second id.
     """
     return hashlib.sha256(_head(team, stream) + canonical(identity)).digest()
+
+
+def digest_record(
+    record: Mapping[str, Any], *, team: str, stream: str, fields: tuple[str, ...], timestamp: str
+) -> bytes:
+    """Hash an API record: as `digest` does, in half the time for most records.
+
+    Args:
+        record: What Celonis sent.
+        team: Host of the Celonis team.
+        stream: Name of the stream.
+        fields: Those that make the event, besides its timestamp.
+        timestamp: In the fixed-width form.
+    """
+    try:
+        identity = msgspec.convert(record, _usual(fields))
+        identity.timestamp = timestamp
+        form = _encode(identity)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        odd = {name: record.get(name) for name in fields} | {"timestamp": timestamp}
+        return digest(team=team, stream=stream, identity=odd)
+    return hashlib.sha256(_head(team, stream) + form).digest()
+
+
+@lru_cache
+def _usual(fields: tuple[str, ...]) -> Any:  # noqa: ANN401 -- a class made here has no name
+    """Make a class for events that are in normal form, but for nulls, which it leaves out."""
+    members = [(name, _Value, None) for name in (*fields, "timestamp")]
+    return msgspec.defstruct("Identity", members, omit_defaults=True, gc=False)
 
 
 @lru_cache

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_celonis_audit.keys import _encode, canonical, digest, event_id
+from tap_celonis_audit.keys import _encode, canonical, digest, digest_record, event_id
 
 #: The example of Celonis' documentation.
 EXAMPLE = {
@@ -122,6 +122,9 @@ JSON = st.recursive(
 )
 
 
+ODD_TEXT = st.text(st.characters(codec=None, categories=["Cs", "L"]))
+
+
 @given(JSON)
 def test_writing_and_reading_a_value_keeps_its_canonical_form(value: object) -> None:
     assert canonical(json.loads(json.dumps(value))) == canonical(value)
@@ -150,3 +153,29 @@ def normal(value: Any) -> Any:
 @given(JSON)
 def test_what_is_in_normal_form_already_is_no_exception(value: object) -> None:
     assert canonical(value) == _encode(normal(value))
+
+
+@pytest.mark.parametrize(("stream", "identity", "ordinal", "expected"), CASES)
+def test_golden_vectors_from_records(
+    stream: str, identity: dict[str, Any], ordinal: int, expected: str
+) -> None:
+    timestamp = identity["timestamp"]
+    base = digest_record(
+        identity | {"timestamp": 1740495130903, "traceId": "no part of it"},
+        team="acme.eu-1.celonis.cloud",
+        stream=stream,
+        fields=tuple(sorted(identity.keys() - {"timestamp"}, reverse=True)),
+        timestamp=timestamp,
+    )
+    assert event_id(base, ordinal=ordinal) == expected
+
+
+FIELDS = ("event", "userId", "message", "ipAddress")
+
+
+@given(st.dictionaries(st.sampled_from([*FIELDS, "timestamp", "traceId"]), JSON | ODD_TEXT))
+def test_a_record_has_the_digest_of_its_identity(record: dict[str, Any]) -> None:
+    identity = {name: record.get(name) for name in FIELDS} | {"timestamp": "then"}
+    assert digest_record(record, team="t", stream="s", fields=FIELDS, timestamp="then") == digest(
+        team="t", stream="s", identity=identity
+    )

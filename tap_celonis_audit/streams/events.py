@@ -13,7 +13,7 @@ from tap_celonis_audit import sdk
 from tap_celonis_audit.cursor import Link
 from tap_celonis_audit.errors import Api, ParametersError, TapError
 from tap_celonis_audit.follow import Follower
-from tap_celonis_audit.keys import digest
+from tap_celonis_audit.keys import digest, digest_record
 from tap_celonis_audit.reader import Event, Page, Reader
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.values import replace_odd
@@ -25,7 +25,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from singer_sdk.helpers.types import Context
 
@@ -243,15 +243,16 @@ def make_link(body: Mapping[str, Any] | None, *, path: str, weight: int = 0) -> 
 
 
 def make_event(
-    record: dict[str, Any], *, team: str, stream: str, identity_fields: Sequence[str]
+    record: dict[str, Any], *, team: str, stream: str, identity_fields: tuple[str, ...]
 ) -> Event:
     """Place a record in time and give it its key."""
     instant = parse_instant(record.get("timestamp"))
-    identity = {name: record.get(name) for name in identity_fields}
-    identity["timestamp"] = instant.text if instant else record.get("timestamp")
-    key = digest(team=team, stream=stream, identity=identity)
     if instant is None:
-        return Event(key, None, "", record)
+        identity = {name: record.get(name) for name in (*identity_fields, "timestamp")}
+        return Event(digest(team=team, stream=stream, identity=identity), None, "", record)
+    key = digest_record(
+        record, team=team, stream=stream, fields=identity_fields, timestamp=instant.text
+    )
     return Event(key, instant.second, instant.text, record)
 
 
