@@ -198,10 +198,10 @@ class EventStream(sdk.Stream):
         # The id is that of the record as it came.
         record = replace_odd(event.record) if self._has_odd_texts else event.record
         known = self._known_fields
-        additional: dict[str, Any] = {}
+        additional = self.misfits(record)
         if not record.keys() <= known:
-            additional = {name: value for name, value in record.items() if name not in known}
-        additional |= self.misfits(record)
+            unknown = {name: value for name, value in record.items() if name not in known}
+            additional = unknown | additional
         return {
             "event_id": event_id,
             "timestamp": event.timestamp,
