@@ -179,3 +179,14 @@ def test_a_record_has_the_digest_of_its_identity(record: dict[str, Any]) -> None
     assert digest_record(record, team="t", stream="s", fields=FIELDS, timestamp="then") == digest(
         team="t", stream="s", identity=identity
     )
+
+
+@pytest.mark.parametrize(
+    "odd", [None, 1.0, 1e300, 0.5, 2**70, "\ud800", [None], {"x": None}, {"x": 1.0}, {"x": {}}]
+)
+def test_what_is_not_usual_is_found_at_any_depth(odd: object) -> None:
+    for value in (odd, {"a": odd}, [odd], {"a": {"b": odd}}, {"a": [odd]}, [{"a": odd}]):
+        identity = dict.fromkeys(FIELDS, value) | {"timestamp": "then"}
+        assert digest_record(
+            identity, team="t", stream="s", fields=FIELDS, timestamp="then"
+        ) == digest(team="t", stream="s", identity=identity)
