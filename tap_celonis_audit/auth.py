@@ -5,16 +5,21 @@ https://developer.celonis.com/celonis-apis/authentication/
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import sys
 import threading
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from tap_celonis_audit.errors import TapError, TeamError, TransientError, judge_failure
+from tap_celonis_audit.errors import failure, judge_failure, judge_token_status
+from tap_celonis_audit.pace import wait_seconds
+from tap_celonis_audit.session import CONNECT_TIMEOUT_SECONDS, TRANSPORT_ERRORS, read_body
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
     from tap_celonis_audit.errors import Api
     from tap_celonis_audit.settings import Settings
 
+logger = logging.getLogger(__name__)
+
+PATH = "/oauth2/token"
+MAX_TOKEN_BYTES = 1024 * 1024
 #: A token is renewed this long before it ends (or at half its life, if that is shorter).
 LEEWAY_SECONDS = 60.0
 #: A token lives this long if Celonis does not say.
@@ -67,8 +76,8 @@ class KeyCredentials:
         """Give what signs a request to this API."""
         return self._auth
 
-    def renew(self, api: Api) -> bool:  # noqa: ARG002 -- likewise
-        """Drop a credential that was refused; tell whether another one can be had."""
+    def renew(self, api: Api, refused: AuthBase) -> bool:  # noqa: ARG002 -- likewise
+        """Drop what was refused; tell whether another one can be had."""
         return False
 
 
@@ -84,11 +93,11 @@ class OAuthCredentials:
         session: requests.Session,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = f"{settings.base_url}/oauth2/token"
+        self._url = f"{settings.base_url}{PATH}"
         self._host = settings.netloc
         self._client_id = settings.client_id or ""
         self._client_secret = settings.client_secret or ""
-        self._timeout = (10, settings.request_timeout_seconds)
+        self._timeout = (CONNECT_TIMEOUT_SECONDS, settings.request_timeout_seconds)
         self._session = session
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -102,8 +111,7 @@ class OAuthCredentials:
         """Give what signs a request to this API, getting a token first where needed.
 
         Raises:
-            TapError: Celonis refuses the client or the scope.
-            TransientError: No usable answer this time.
+            TapError: Celonis refuses the client or the scope, or gives no usable answer this time.
         """
         with self._lock:
             auth, renew_at = self._tokens.get(api.scope, (None, 0.0))
@@ -114,33 +122,29 @@ class OAuthCredentials:
                 self._tokens[api.scope] = auth, self._monotonic() + life - leeway
             return auth
 
-    def renew(self, api: Api) -> bool:
-        """Drop a token that was refused; tell whether another one can be had."""
+    def renew(self, api: Api, refused: AuthBase) -> bool:
+        """Drop a token that was refused, unless another thread has done so; always true."""
         with self._lock:
-            return self._tokens.pop(api.scope, None) is not None
+            if api.scope in self._tokens and self._tokens[api.scope][0] is refused:
+                del self._tokens[api.scope]
+        return True
 
     def _get_token(self, api: Api) -> tuple[str, float]:
         # Newest pages of Celonis print the scopes without ":read".
         for scope in (api.scope, api.scope.removesuffix(":read")):
             for style in list(self._styles):
-                answer = self._ask(scope, style)
-                if answer.status_code == HTTPStatus.OK:
+                status, answer = self._ask(scope, style)
+                if status == HTTPStatus.OK:
                     self._styles = [style]
                     return self._read(answer)
-                if _error_of(answer) == "invalid_scope":
+                if answer.get("error") == "invalid_scope":
                     self._styles = [style]
                     break
             else:
-                raise TeamError(
-                    "Celonis refused the OAuth client (401). Check client_id and client_secret, "
-                    "and that oauth_client_auth is as the client was registered."
-                )
-        raise TapError(
-            f'The OAuth client does not hold the scope "{api.scope}". Add it to the client in '
-            f"Admin & Settings › Applications. Then: {api.grant}."
-        )
+                raise failure("OAuth client")
+        raise failure("scope", scope=api.scope, grant=api.grant)
 
-    def _ask(self, scope: str, style: str) -> requests.Response:
+    def _ask(self, scope: str, style: str) -> tuple[int, dict[str, Any]]:
         form = {"grant_type": "client_credentials", "scope": scope}
         auth: AuthBase = _NoAuth()
         if style == "basic":
@@ -149,41 +153,43 @@ class OAuthCredentials:
         else:
             form |= {"client_id": self._client_id, "client_secret": self._client_secret}
         try:
-            answer = self._session.post(
-                self._url, data=form, auth=auth, timeout=self._timeout, allow_redirects=False
+            response = self._session.post(
+                self._url,
+                data=form,
+                auth=auth,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
             )
-        except OSError as error:  # requests' own errors are some, a missing file is another
-            raise judge_failure(error, host=self._host) from error
-        status = answer.status_code
-        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise TransientError(
-                f"The token endpoint of {self._host} keeps failing ({status}).", becomes=TeamError
-            )
+            with response:
+                body = read_body(response, MAX_TOKEN_BYTES) or b""
+        except TRANSPORT_ERRORS as error:
+            raise judge_failure(error, host=self._host, path=PATH) from error
+        status = response.status_code
+        logger.debug("POST %s: %d", PATH, status)
         if status not in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}:
-            raise TeamError(
-                f"{self._host} has no usable token endpoint ({status}). Check that api_url is the "
-                "URL of the team, such as https://acme.eu-1.celonis.cloud"
+            raise judge_token_status(
+                status=status,
+                host=self._host,
+                body=body.decode("utf-8", "replace"),
+                wait_seconds=wait_seconds(response.headers),
             )
-        return answer
-
-    def _read(self, answer: requests.Response) -> tuple[str, float]:
         try:
-            body = answer.json()
-            token, life = body["access_token"], float(body.get("expires_in", DEFAULT_LIFE_SECONDS))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise TransientError(f"The token endpoint of {self._host} sends no token.") from error
-        if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
-            raise TransientError(f"The token endpoint of {self._host} sends no usable token.")
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        return status, answer if isinstance(answer, dict) else {}
+
+    def _read(self, answer: dict[str, Any]) -> tuple[str, float]:
+        token = answer.get("access_token")
+        try:
+            life = float(answer.get("expires_in", DEFAULT_LIFE_SECONDS))
+        except (TypeError, ValueError):
+            life = math.nan
+        is_usable = isinstance(token, str) and token.isascii() and token.isprintable()
+        if not (is_usable and token and math.isfinite(life)):
+            raise failure("no token", host=self._host)
         return token, max(life, 1.0)
-
-
-def _error_of(answer: requests.Response) -> str | None:
-    try:
-        body = answer.json()
-    except ValueError:
-        return None
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, str) else None
 
 
 Credentials = KeyCredentials | OAuthCredentials

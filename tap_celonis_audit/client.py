@@ -1,46 +1,50 @@
-"""HTTP: one GET after the other, retried where that may help, never followed elsewhere."""
+"""HTTP: GETs of many threads, retried where that may help, never followed elsewhere."""
 
 from __future__ import annotations
 
-import email.utils
 import json
 import logging
+import math
 import random
+import threading
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import requests
 
 from tap_celonis_audit.auth import credentials_for
-from tap_celonis_audit.errors import (
-    TapError,
-    TeamError,
-    TransientError,
-    judge_failure,
-    judge_status,
+from tap_celonis_audit.errors import Action, TapError, failure, judge_failure, judge_status
+from tap_celonis_audit.pace import Pace, instant, wait_seconds
+from tap_celonis_audit.session import (
+    CONNECT_TIMEOUT_SECONDS,
+    TRANSPORT_ERRORS,
+    make_context,
+    make_session,
+    read_body,
 )
 from tap_celonis_audit.values import ODD_ESCAPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import requests
+    from requests.auth import AuthBase
+
     from tap_celonis_audit.errors import Api
     from tap_celonis_audit.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = 10
 #: An answer larger than this (200 records with whole blueprints in them are far below) is refused.
 MAX_BODY_BYTES = 256 * 1024 * 1024
-#: The longest wait that Celonis may ask for with a 429.
-MAX_WAIT_SECONDS = 900.0
 _BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 60.0
 #: Before Celonis has answered once, a wrong URL is likelier than a passing fault.
 _RETRIES_BEFORE_FIRST_ANSWER = 2
+#: Numbers with more digits than this are kept as text.
+_MAX_DIGITS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,77 +62,100 @@ class Answer:
 
 
 class Client:
-    """Asks the APIs of one team.
+    """Asks the APIs of one team, for any number of threads at once.
 
     Args:
         settings: Where, as whom, how patiently.
+        parallel: How many requests may be in flight at once.
         sleep: Waits that many seconds; tests do not wait.
+
+    Raises:
+        TeamError: The certificates to trust are not there.
     """
 
-    def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        parallel: int = 4,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
         self._settings = settings
-        self._sleep = sleep
-        self._session = requests.Session()
-        self._session.headers.update(
-            {"User-Agent": settings.user_agent, "Accept": "application/json"}
+        self._context = make_context(settings)
+        self._pace = Pace(
+            parallel=parallel, max_wait_seconds=settings.max_rate_limit_wait_seconds, sleep=sleep
         )
-        self._credentials = credentials_for(settings, session=self._session)
+        self._sessions: list[requests.Session] = []
+        self._credentials = credentials_for(settings, session=self._open())
+        self._own = _Own(self._open)
+        self._lock = threading.Lock()
         self.server_time: float | None = None
         """The server's clock at its first answer, in seconds since 1970, once that is known."""
         self._answered = False
 
+    def _open(self) -> requests.Session:
+        session = make_session(self._settings, self._context)
+        self._sessions.append(session)
+        return session
+
     def close(self) -> None:
-        """Close the connections."""
-        self._session.close()
+        """Close the connections, and end the waits of other threads."""
+        self._pace.close()
+        for session in tuple(self._sessions):
+            session.close()
 
     def get(self, api: Api, params: Mapping[str, str | int]) -> Answer:
         """Ask for one page.
 
         Raises:
+            RateLimitError: Celonis asks to wait for longer than this run may.
             TapError: It cannot be had; the text says why and what to do.
         """
-        failures = 0
-        renewed = False
+        failures, waited = 0, 0.0
         while True:
+            started, waited = self._pace.enter(waited)
             try:
-                response = self._send(api, params)
-                with response:
-                    if response.status_code == HTTPStatus.UNAUTHORIZED and not renewed:
-                        renewed = True
-                        if self._credentials.renew(api):
-                            continue
-                    answer = self._read(api, response)
-            except TransientError as failure:
+                answer = self._ask(api, params, started)
+            except TapError as error:
+                logger.debug("GET %s: %s", api.path, error)
+                if error.action is Action.WAIT:
+                    self._pace.refused(started, error.wait_seconds)
+                    continue
                 failures += 1
                 limit = self._settings.max_retries
                 if not self._answered:
                     limit = min(limit, _RETRIES_BEFORE_FIRST_ANSWER)
-                if failures > limit:
-                    raise failure.final() from failure
-                self._wait(failure, failures)
+                if error.action is not Action.RETRY or failures > limit:
+                    raise
             else:
-                self._answered = True
-                if self.server_time is None:
-                    self.server_time = answer.server_time
+                self._take_note(answer)
                 return answer
+            finally:
+                self._pace.leave()
+            longest = min(_MAX_BACKOFF_SECONDS, _BACKOFF_SECONDS * 2**failures)
+            self._pace.pause(random.uniform(0, longest))  # noqa: S311 -- jitter, not secrecy
 
-    def _wait(self, failure: TransientError, failures: int) -> None:
-        longest = min(_MAX_BACKOFF_SECONDS, _BACKOFF_SECONDS * 2**failures)
-        seconds = random.uniform(0, longest)  # noqa: S311 -- jitter, not secrecy
-        if failure.wait_seconds is not None:
-            seconds += failure.wait_seconds
-        if seconds > MAX_WAIT_SECONDS + _MAX_BACKOFF_SECONDS:
-            raise TapError(
-                f"Celonis asks to wait {failure.wait_seconds:.0f} seconds before the next request "
-                "(429). What was read is kept; run again later."
-            ) from failure
-        logger.debug("Trying again in %.1f s (failure %d)", seconds, failures)
-        self._sleep(seconds)
+    def _take_note(self, answer: Answer) -> None:
+        self._answered = True
+        with self._lock:
+            if self.server_time is None:
+                self.server_time = answer.server_time
 
-    def _send(self, api: Api, params: Mapping[str, str | int]) -> requests.Response:
+    def _ask(self, api: Api, params: Mapping[str, str | int], started: float) -> Answer:
         auth = self._credentials.authorize(api)
         try:
-            return self._session.get(
+            return self._request(api, params, auth, started)
+        except TapError as error:
+            if error.action is not Action.RENEW or not self._credentials.renew(api, auth):
+                raise
+        return self._request(api, params, self._credentials.authorize(api), started)
+
+    def _request(
+        self, api: Api, params: Mapping[str, str | int], auth: AuthBase, started: float
+    ) -> Answer:
+        begun = time.monotonic()
+        try:
+            response = self._own.session.get(
                 f"{self._settings.base_url}{api.path}",
                 params=params,
                 auth=auth,
@@ -136,17 +163,21 @@ class Client:
                 allow_redirects=False,
                 stream=True,
             )
-        except OSError as error:  # requests' own errors are some, a missing file is another
-            raise judge_failure(error, host=self._settings.netloc) from error
-
-    def _read(self, api: Api, response: requests.Response) -> Answer:
-        host = self._settings.netloc
-        try:
-            data = _read_body(response)
-        except OSError as error:  # requests' own errors are some, a missing file is another
-            raise judge_failure(error, host=host) from error
+            with response:
+                data = read_body(response, MAX_BODY_BYTES)
+        except TRANSPORT_ERRORS as error:
+            raise judge_failure(error, host=self._settings.netloc, path=api.path) from error
+        if data is None:
+            raise failure("too large", limit=MAX_BODY_BYTES // 1024**2)
         status = response.status_code
-        clock = _server_time(response)
+        logger.debug("GET %s: %d in %.3f s", api.path, status, time.monotonic() - begun)
+        if status != HTTPStatus.TOO_MANY_REQUESTS:
+            self._pace.answered(started, response.headers)
+        return self._judge(api, response, data)
+
+    def _judge(self, api: Api, response: requests.Response, data: bytes) -> Answer:
+        host, status = self._settings.netloc, response.status_code
+        clock = instant(response.headers.get("Date", ""))
         if status == HTTPStatus.NO_CONTENT:
             return Answer(body=None, size=0, server_time=clock)
         if status != HTTPStatus.OK:
@@ -156,54 +187,45 @@ class Client:
                 host=host,
                 body=data.decode("utf-8", "replace"),
                 oauth=self._credentials.oauth,
-                wait_seconds=_wait_seconds(response),
+                wait_seconds=wait_seconds(response.headers),
             )
-        if "html" in response.headers.get("Content-Type", "").lower():
-            raise TeamError(
-                f"{host} answers with a web page instead of data. Check that api_url is the URL "
-                "of the team, such as https://acme.eu-1.celonis.cloud"
-            )
+        kind = response.headers.get("Content-Type", "").lower()
+        if "html" in kind or data[:64].lstrip().startswith(b"<"):
+            raise failure("web page", host=host)
         try:
-            body = _decode(data)
+            body, is_odd = _decode(data)
         except (ValueError, RecursionError) as error:
-            raise TransientError(
-                f"Celonis keeps sending unreadable answers to {api.path}."
-            ) from error
+            raise failure("unreadable", path=api.path) from error
         if not isinstance(body, dict):
-            raise TransientError(f"Celonis keeps sending answers to {api.path} without a list.")
-        is_odd = b"\\u" in data and ODD_ESCAPE.search(data) is not None
+            raise failure("unreadable", path=api.path)
         return Answer(body=body, size=len(data), is_odd=is_odd, server_time=clock)
 
 
-def _decode(data: bytes) -> Any:  # noqa: ANN401 -- any JSON value
+class _Own(threading.local):
+    """What each thread has of its own."""
+
+    def __init__(self, make: Callable[[], requests.Session]) -> None:
+        self.session = make()
+
+
+def _decode(data: bytes) -> tuple[Any, bool]:
+    """Read JSON; tell whether its texts may hold characters that databases refuse.
+
+    Of a key that stands twice, the last one counts.
+    """
     try:
-        return msgspec.json.decode(data)
+        value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # The standard library reads some things more: NaN, halves of surrogate pairs.
-        return json.loads(data)
+        # The standard library reads some things more: other encodings, NaN, halves of surrogate
+        # pairs. What is no number that others could read is kept as text.
+        return json.loads(data, parse_constant=str, parse_float=_float, parse_int=_int), True
+    return value, b"\\u" in data and ODD_ESCAPE.search(data) is not None
 
 
-def _read_body(response: requests.Response) -> bytes:
-    chunks, size = [], 0
-    for chunk in response.iter_content(1 << 18):
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise TapError(
-                f"An answer is larger than {MAX_BODY_BYTES // 1024**2} MiB. Lower page_size."
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _float(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
 
 
-def _server_time(response: requests.Response) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, ValueError):
-        return None
-
-
-def _wait_seconds(response: requests.Response) -> float | None:
-    try:
-        return max(0.0, float(response.headers["x-ratelimit-reset"]))
-    except (KeyError, ValueError):
-        return None
+def _int(text: str) -> int | str:
+    return int(text) if len(text) <= _MAX_DIGITS else text

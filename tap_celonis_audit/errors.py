@@ -7,19 +7,69 @@ header values, credentials or anything personal.
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, StrEnum, auto
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SUPPORT_ID = re.compile(
     r"Support ID:?\s*([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII | re.IGNORECASE
 )
 PERMISSIONS_PAGE = "Admin & Settings › Permissions › Team permissions"
+_CHECK_URL = "Check that api_url is the URL of the team, such as https://acme.eu-1.celonis.cloud"
+
+
+class Action(Enum):
+    """What the client does about a failure."""
+
+    FAIL = auto()
+    RETRY = auto()
+    """Ask again, up to ``max_retries`` times; then fail."""
+    RENEW = auto()
+    """Ask again with a new token, once; then fail."""
+    WAIT = auto()
+    """Ask again when Celonis lets requests through, up to ``max_rate_limit_wait_seconds``."""
+
+
+class Who(StrEnum):
+    """Who can mend it."""
+
+    CONFIGURATION = "configuration"
+    PERMISSION = "permission"
+    CELONIS = "Celonis"
+    NETWORK = "network"
+
+
+class Lack(StrEnum):
+    """What is missing before a stream can be read; each needs the ones before."""
+
+    REACHABLE = "not reachable"
+    AUTHENTICATED = "not authenticated"
+    PERMITTED = "not permitted"
+    READABLE = "not readable"
 
 
 class TapError(Exception):
     """A failure that ends the stream, told in one line that says what to do."""
+
+    def __init__(self, text: str, *, verdict: Verdict | None = None) -> None:
+        super().__init__(text)
+        self.verdict = verdict or UNFORESEEN
+        self.wait_seconds: float | None = None
+        """How long Celonis asks to wait before the next try, if it does."""
+
+    @property
+    def action(self) -> Action:
+        """What to do about it."""
+        return self.verdict.action
 
 
 class TeamError(TapError):
@@ -34,23 +84,239 @@ class CredentialsError(TapError):
     """Celonis refused the key, or a permission is missing: it answers both alike."""
 
 
-class TransientError(Exception):
-    """A failure that may be gone at the next try; its text is the verdict if it is not."""
+class RateLimitError(TeamError):
+    """Celonis asks to wait for longer than this run may."""
 
-    def __init__(
-        self,
-        verdict: str,
-        *,
-        becomes: type[TapError] = TapError,
-        wait_seconds: float | None = None,
-    ) -> None:
-        super().__init__(verdict)
-        self._becomes = becomes
-        self.wait_seconds = wait_seconds
 
-    def final(self) -> TapError:
-        """Make the failure that it is when no more tries are left."""
-        return self._becomes(str(self))
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A row of the table below."""
+
+    action: Action
+    who: Who
+    lack: Lack
+    text: str
+    """What to tell, with the names of facts in braces."""
+    error: type[TapError] = TapError
+
+
+UNFORESEEN = Verdict(Action.FAIL, Who.CELONIS, Lack.READABLE, "")
+
+VERDICTS = {
+    # Answers
+    "redirect": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.REACHABLE,
+        f"{{host}} redirects instead of answering ({{status}}). {_CHECK_URL}",
+        TeamError,
+    ),
+    "web page": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.REACHABLE,
+        f"{{host}} answers with a web page instead of data. {_CHECK_URL}",
+        TeamError,
+    ),
+    "400": Verdict(
+        Action.FAIL,
+        Who.CELONIS,
+        Lack.READABLE,
+        "Celonis does not understand the request to {path} (400). Please report this.{support}",
+        ParametersError,
+    ),
+    "401": Verdict(
+        Action.RENEW,
+        Who.CONFIGURATION,
+        Lack.AUTHENTICATED,
+        "Celonis refused the credentials (401). Check that the key is complete, belongs to {host} "
+        "and was not deleted. If it is good: {grant}.",
+        CredentialsError,
+    ),
+    "403": Verdict(
+        Action.FAIL,
+        Who.PERMISSION,
+        Lack.PERMITTED,
+        "Celonis refused access (403). {grant}. If the team restricts IP addresses, allow the one "
+        "that this runs on.",
+    ),
+    "404": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.READABLE,
+        f"{{host}} has no {{path}} ({{status}}). {_CHECK_URL}",
+    ),
+    "429": Verdict(
+        Action.WAIT,
+        Who.CELONIS,
+        Lack.READABLE,
+        "Celonis refuses requests because there were too many (429).",
+    ),
+    "5xx": Verdict(
+        Action.RETRY,
+        Who.CELONIS,
+        Lack.READABLE,
+        "Celonis keeps failing ({status}). Try again later; if it stays, ask Celonis "
+        "support.{support}",
+    ),
+    "another status": Verdict(
+        Action.FAIL,
+        Who.CELONIS,
+        Lack.READABLE,
+        "Celonis answered {path} with the unexpected status {status}. Try again later; if it "
+        "stays, please report this.{support}",
+    ),
+    "unreadable": Verdict(
+        Action.RETRY,
+        Who.CELONIS,
+        Lack.READABLE,
+        "Celonis keeps sending unreadable answers to {path}. Try again later; if it stays, ask "
+        "Celonis support.",
+    ),
+    "too large": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.READABLE,
+        "An answer is larger than {limit} MiB. Lower page_size.",
+    ),
+    "rate limit": Verdict(
+        Action.FAIL,
+        Who.CELONIS,
+        Lack.READABLE,
+        "Celonis refuses requests because there were too many (429), and asks to wait {wait} "
+        "seconds, more than max_rate_limit_wait_seconds allow. Run again after {when}; if this "
+        "stays, look for other clients that use the same key.",
+        RateLimitError,
+    ),
+    # The token endpoint
+    "OAuth client": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.AUTHENTICATED,
+        "Celonis refused the OAuth client (401). Check client_id and client_secret, and that "
+        "oauth_client_auth is as the client was registered.",
+        TeamError,
+    ),
+    "scope": Verdict(
+        Action.FAIL,
+        Who.PERMISSION,
+        Lack.PERMITTED,
+        'The OAuth client does not hold the scope "{scope}". Add it to the client in Admin & '
+        "Settings › Applications. Then: {grant}.",
+    ),
+    "no token endpoint": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.REACHABLE,
+        f"{{host}} has no usable token endpoint ({{status}}). {_CHECK_URL}",
+        TeamError,
+    ),
+    "token endpoint": Verdict(
+        Action.RETRY,
+        Who.CELONIS,
+        Lack.AUTHENTICATED,
+        "The token endpoint of {host} keeps failing ({status}). Try again later; if it stays, ask "
+        "Celonis support.{support}",
+        TeamError,
+    ),
+    "no token": Verdict(
+        Action.RETRY,
+        Who.CELONIS,
+        Lack.AUTHENTICATED,
+        "The token endpoint of {host} sends no usable token. Try again later; if it stays, ask "
+        "Celonis support.",
+        TeamError,
+    ),
+    # No answer
+    "DNS": Verdict(
+        Action.RETRY,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "There is no host {host}. Check api_url, and DNS on this machine.",
+        TeamError,
+    ),
+    "refused": Verdict(
+        Action.RETRY,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "{host} refuses connections. Check api_url, and firewalls on the way.",
+        TeamError,
+    ),
+    "timeout": Verdict(
+        Action.RETRY,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "{host} does not answer in time. Check that it can be reached from here, or raise "
+        "request_timeout_seconds.",
+        TeamError,
+    ),
+    "broken": Verdict(
+        Action.RETRY,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "The connection to {host} keeps breaking. Check the network, and firewalls on the way.",
+        TeamError,
+    ),
+    "certificate": Verdict(
+        Action.FAIL,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "The TLS certificate of {host} is not trusted ({reason}). Behind a proxy that inspects "
+        "traffic, name its certificate in ca_bundle.",
+        TeamError,
+    ),
+    "no TLS": Verdict(
+        Action.FAIL,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "{host} does not speak TLS as expected. Check the host and port in api_url, and proxies on "
+        "the way.",
+        TeamError,
+    ),
+    "proxy": Verdict(
+        Action.RETRY,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "The proxy did not let a request to {host} through. Check the environment variables "
+        "HTTPS_PROXY and NO_PROXY.",
+        TeamError,
+    ),
+    "proxy password": Verdict(
+        Action.FAIL,
+        Who.NETWORK,
+        Lack.REACHABLE,
+        "The proxy on the way to {host} asks for a user name and password (407). Give them in the "
+        "environment variable HTTPS_PROXY, as http://user:password@proxy:port",
+        TeamError,
+    ),
+    "bad URL": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.REACHABLE,
+        "A request to {host} cannot be made. Check api_url and user_agent, and the environment "
+        "variables HTTPS_PROXY and NO_PROXY.",
+        TeamError,
+    ),
+    "certificate bundle": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.REACHABLE,
+        "There are no certificates where {name} points. Correct it, or remove it.",
+        TeamError,
+    ),
+}
+
+
+def failure(case: str, **facts: object) -> TapError:
+    """Make the failure of a row of the table, with the facts that its text names."""
+    verdict = VERDICTS[case]
+    return verdict.error(verdict.text.format(**facts), verdict=verdict)
+
+
+def rate_limit(seconds: float) -> TapError:
+    """Make the failure of a wait that is too long."""
+    when = datetime.now(UTC) + timedelta(seconds=seconds)
+    return failure("rate limit", wait=f"{seconds:.0f}", when=f"{when:%Y-%m-%d %H:%M} UTC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +340,23 @@ class Api:
         )
 
 
-def judge_status(  # noqa: PLR0911 -- a table, one row a status
+_STATUSES: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "400",
+    HTTPStatus.UNAUTHORIZED: "401",
+    HTTPStatus.FORBIDDEN: "403",
+    HTTPStatus.NOT_FOUND: "404",
+    HTTPStatus.GONE: "404",
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "proxy password",
+    HTTPStatus.REQUEST_TIMEOUT: "5xx",
+    HTTPStatus.TOO_EARLY: "5xx",
+    HTTPStatus.TOO_MANY_REQUESTS: "429",
+}
+_CLASSES = {3: "redirect", 5: "5xx"}
+
+
+def judge_status(
     api: Api, *, status: int, host: str, body: str, oauth: bool, wait_seconds: float | None = None
-) -> TapError | TransientError:
+) -> TapError:
     """Say what an answer that is not 200 or 204 means.
 
     Args:
@@ -85,77 +365,81 @@ def judge_status(  # noqa: PLR0911 -- a table, one row a status
         host: Host that answered.
         body: The answer's text; only a Support ID is taken from it.
         oauth: Whether an OAuth token was sent.
-        wait_seconds: How long Celonis asks to wait, for 429.
+        wait_seconds: How long Celonis asks to wait.
     """
     scope = f', and grant its OAuth client the scope "{api.scope}"' if oauth else ""
-    grant = f"{api.grant[0].lower()}{api.grant[1:]}"
-    support = _SUPPORT_ID.search(body)
-    shown = f" Celonis Support ID: {support[1]}." if support else ""
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return TeamError(
-            f"{host} redirects instead of answering ({status}). Check that api_url is the URL of "
-            "the team, such as https://acme.eu-1.celonis.cloud"
-        )
-    if status == HTTPStatus.BAD_REQUEST:
-        return ParametersError(
-            f"Celonis does not understand the request to {api.path} (400). Please report "
-            f"this.{shown}"
-        )
-    if status == HTTPStatus.UNAUTHORIZED:
-        return CredentialsError(
-            "Celonis refused the credentials (401). Check that the key is complete, belongs to "
-            f"{host} and was not deleted. If it is good, {grant}{scope}."
-        )
-    if status == HTTPStatus.FORBIDDEN:
-        return TapError(
-            f"Celonis refused access (403). {api.grant}{scope}. If the team restricts IP "
-            "addresses, allow the one that this runs on."
-        )
-    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-        return TapError(
-            f"{host} has no {api.path} ({status}). Check that api_url is the URL of the team, "
-            "such as https://acme.eu-1.celonis.cloud"
-        )
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return TransientError(
-            "Celonis keeps refusing requests because there were too many (429). Run less often, "
-            "or look for other clients that use the same key.",
-            wait_seconds=wait_seconds,
-        )
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        return TransientError(
-            f"Celonis keeps failing ({status}). Try again later; if it stays, ask Celonis "
-            f"support.{shown}"
-        )
-    return TapError(f"Celonis answered {api.path} with the unexpected status {status}.{shown}")
+    case = _STATUSES.get(status) or _CLASSES.get(status // 100, "another status")
+    error = failure(
+        case,
+        status=status,
+        host=host,
+        path=api.path,
+        grant=api.grant + scope,
+        support=support_id(body),
+    )
+    error.wait_seconds = wait_seconds
+    return error
 
 
-def judge_failure(error: OSError, *, host: str) -> TapError | TransientError:
+def judge_token_status(
+    *, status: int, host: str, body: str, wait_seconds: float | None = None
+) -> TapError:
+    """Say what an answer of the token endpoint means that OAuth does not know.
+
+    Args:
+        status: HTTP status.
+        host: Host that answered.
+        body: The answer's text; only a Support ID is taken from it.
+        wait_seconds: How long Celonis asks to wait.
+    """
+    case = _STATUSES.get(status) or _CLASSES.get(status // 100)
+    if case not in {"429", "5xx", "redirect"}:
+        case = "no token endpoint"
+    elif case == "5xx":
+        case = "token endpoint"
+    error = failure(case, status=status, host=host, support=support_id(body))
+    error.wait_seconds = wait_seconds
+    return error
+
+
+def support_id(body: str) -> str:
+    """Give the sentence that names Celonis' Support ID, if an answer does."""
+    found = _SUPPORT_ID.search(body)
+    return f" Celonis Support ID: {found[1]}." if found else ""
+
+
+#: What a failure is, by the first of these exceptions among its causes.
+_KINDS: dict[str, tuple[type[BaseException], ...]] = {
+    "proxy": (requests.exceptions.ProxyError,),
+    "certificate": (ssl.SSLCertVerificationError,),
+    "broken": (ssl.SSLEOFError, ssl.SSLZeroReturnError),
+    "no TLS": (ssl.SSLError,),
+    "unreadable": (requests.exceptions.ContentDecodingError,),
+    "DNS": (socket.gaierror,),
+    "timeout": (requests.exceptions.Timeout, TimeoutError),
+    "refused": (ConnectionRefusedError,),
+}
+
+
+def judge_failure(error: Exception, *, host: str, path: str) -> TapError:
     """Say what a request that got no answer means."""
-    if not isinstance(error, requests.RequestException):
-        return TeamError(
-            "There is no certificate bundle where the environment variable REQUESTS_CA_BUNDLE or "
-            "CURL_CA_BUNDLE points. Correct it, or remove it."
-        )
-    if isinstance(error, requests.exceptions.SSLError):
-        return TeamError(
-            f"The TLS certificate of {host} is not trusted. Behind a proxy that inspects traffic, "
-            "name its certificate bundle in the environment variable REQUESTS_CA_BUNDLE."
-        )
-    if isinstance(error, requests.exceptions.ProxyError):
-        verdict = (
-            f"The proxy did not let a request to {host} through. Check the environment variables "
-            "HTTPS_PROXY and NO_PROXY."
-        )
-    elif isinstance(error, requests.exceptions.Timeout):
-        verdict = (
-            f"{host} does not answer in time. Check that it can be reached from here, or raise "
-            "request_timeout_seconds."
-        )
-    elif "NameResolutionError" in str(error):
-        verdict = f"There is no host {host}. Check api_url, and DNS on this machine."
-    elif "refused" in str(error):
-        verdict = f"{host} refuses connections. Check api_url, and firewalls on the way."
-    else:
-        verdict = f"The connection to {host} keeps breaking. Check the network."
-    return TransientError(verdict, becomes=TeamError)
+    causes = list(_causes(error))
+    case = next(
+        (
+            case
+            for case, kinds in _KINDS.items()
+            if any(isinstance(cause, kinds) for cause in causes)
+        ),
+        "bad URL" if isinstance(error, ValueError) else "broken",
+    )
+    if case == "proxy" and any("407" in str(cause) for cause in causes if type(cause) is OSError):
+        case = "proxy password"
+    reasons = (each for each in causes if isinstance(each, ssl.SSLCertVerificationError))
+    reason = next((each.verify_message.rstrip(".") for each in reasons), "")
+    return failure(case, host=host, path=path, reason=reason)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

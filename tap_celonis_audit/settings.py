@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import ipaddress
 import json
+import ssl
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -133,10 +134,23 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         description="How often a request is repeated after a transient failure",
     ),
     th.Property(
+        "max_rate_limit_wait_seconds",
+        th.IntegerType(minimum=0),
+        default=900,
+        title="Longest wait for the rate limit (seconds)",
+        description="How long a request may wait for Celonis' rate limit",
+    ),
+    th.Property(
         "max_run_minutes",
         th.IntegerType(minimum=1),
         title="Longest run (minutes)",
         description="End the run cleanly after that time; the next one goes on from there",
+    ),
+    th.Property(
+        "ca_bundle",
+        th.StringType,
+        title="CA bundle",
+        description="File with certificates in PEM form to trust in addition to the usual ones",
     ),
     th.Property(
         "user_agent",
@@ -170,7 +184,9 @@ class Settings:
     late_arrival_seconds: int
     request_timeout_seconds: int
     max_retries: int
+    max_rate_limit_wait_seconds: int
     max_run_minutes: int | None
+    ca_bundle: str | None
     user_agent: str
 
     @property
@@ -201,7 +217,9 @@ class Settings:
             late_arrival_seconds=config.get("late_arrival_seconds", 21_600),
             request_timeout_seconds=config.get("request_timeout_seconds", 60),
             max_retries=config.get("max_retries", 8),
+            max_rate_limit_wait_seconds=config.get("max_rate_limit_wait_seconds", 900),
             max_run_minutes=config.get("max_run_minutes"),
+            ca_bundle=config.get("ca_bundle"),
             user_agent=config.get("user_agent")
             or f"tap-celonis-audit/{version('tap-celonis-audit')}",
         )
@@ -219,6 +237,7 @@ def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
         found += _url_problems(config.get("api_url"))
     found += _credential_problems(config)
     found += _date_problems(config)
+    found += _bundle_problems(config)
     return found
 
 
@@ -334,3 +353,13 @@ def _date_problems(config: Mapping[str, Any]) -> Iterator[str]:
     start, end = bounds.get("start_date"), bounds.get("end_date")
     if start is not None and end is not None and start >= end:
         yield "start_date must be before end_date."
+
+
+def _bundle_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    path = config.get("ca_bundle")
+    if not path or not isinstance(path, str):
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError):
+        yield "ca_bundle does not name a readable file with certificates in PEM form. Correct it."

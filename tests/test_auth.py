@@ -335,7 +335,6 @@ def test_many_threads_share_one_token(sandbox: Sandbox) -> None:
         Fault.drop,
         Fault.truncate,
         Answer(HTTPStatus.SERVICE_UNAVAILABLE),
-        Answer(HTTPStatus.TOO_MANY_REQUESTS),
         Answer(HTTPStatus.OK, {}, b"no json, secret-in-body"),
         Answer.json(HTTPStatus.OK, ["secret-in-body"]),
         token_answer(token_type="Bearer", secret="secret-in-body"),

@@ -11,13 +11,18 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_celonis_audit import sdk
 from tap_celonis_audit.cursor import Link
-from tap_celonis_audit.errors import Api, ParametersError, TapError
+from tap_celonis_audit.errors import Api, ParametersError, RateLimitError, TapError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest, digest_record
 from tap_celonis_audit.reader import Event, Page, Reader
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.values import replace_odd
-from tap_celonis_audit.windows import format_bound, format_zoned_bound, parse_instant
+from tap_celonis_audit.windows import (
+    format_bound,
+    format_second,
+    format_zoned_bound,
+    parse_instant,
+)
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -134,11 +139,22 @@ class EventStream(sdk.Stream):
             is_stale=tap.clock() - bookmark.watermark > STALE_SECONDS,
             name=self.name,
         )
-        number = 0
-        for rows in follower.rows(start=settings.start, end=settings.end):
-            for row in rows:
-                yield self._row(row.event_id, row.event)
-            number += len(rows)
+        number, begun = 0, _reach(bookmark)
+        try:
+            for rows in follower.rows(start=settings.start, end=settings.end):
+                for row in rows:
+                    yield self._row(row.event_id, row.event)
+                number += len(rows)
+        except RateLimitError as error:
+            # A stream that never gets any further has to be noticed.
+            if _reach(bookmark) == begun:
+                raise
+            self.logger.warning(
+                "%s: %s The next run goes on from %s.",
+                self.name,
+                error,
+                format_second(bookmark.watermark),
+            )
         unusable = {key.hex()[:16] for key in reader.unreadable}.difference(bookmark.reported)
         bookmark.reported += tuple(sorted(unusable))
         self.save(bookmark.to_state())
@@ -209,6 +225,10 @@ class EventStream(sdk.Stream):
             "team": self.tap.settings.team,
             "additional_fields": additional or None,
         }
+
+
+def _reach(bookmark: Bookmark) -> tuple[object, ...]:
+    return bookmark.start, bookmark.watermark, bookmark.gap
 
 
 def make_page(body: Mapping[str, Any] | None, *, size: int, path: str, weight: int = 0) -> Page:
