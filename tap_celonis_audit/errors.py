@@ -439,7 +439,10 @@ def judge_failure(error: Exception, *, host: str, path: str) -> TapError:
     return failure(case, host=host, path=path, reason=reason)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    # urllib3 keeps some in its arguments only.
+    within = (each for each in error.args if isinstance(each, BaseException))
+    cause = error.__cause__ or error.__context__ or next(within, None)
+    if cause is not None:
+        yield from _causes(cause)
