@@ -43,8 +43,6 @@ _BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 60.0
 #: Before Celonis has answered once, a wrong URL is likelier than a passing fault.
 _RETRIES_BEFORE_FIRST_ANSWER = 2
-#: Numbers with more digits than this are kept as text.
-_MAX_DIGITS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,4 +226,7 @@ def _float(text: str) -> float | str:
 
 
 def _int(text: str) -> int | str:
-    return int(text) if len(text) <= _MAX_DIGITS else text
+    try:
+        return int(text)
+    except ValueError:  # Python reads 4,300 digits, and msgspec as many.
+        return text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http import HTTPStatus
@@ -327,6 +329,40 @@ def test_many_threads_share_one_token(sandbox: Sandbox) -> None:
         given = set(pool.map(credentials.authorize, [AUDIT] * 8))
     assert len(given) == 1
     assert len(token_requests(sandbox)) == 1
+
+
+def test_many_threads_share_one_renewal(sandbox: Sandbox) -> None:
+    settings = Settings.from_config({"api_url": sandbox.url, **oauth(sandbox)})
+    together = threading.Barrier(8)
+    client = Client(settings, parallel=8)
+
+    def ask(number: int) -> bool:
+        together.wait(10)
+        return client.get((AUDIT, LOGINS)[number % 2], ONE).body is not None
+
+    with contextlib.closing(client), ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(8)))
+        sandbox.latency_ms = 100  # so that all are on their way before the first one comes back
+        for renewals in (1, 2):
+            sandbox.revoke_tokens()
+            sandbox.requests.clear()
+            assert all(pool.map(ask, range(8)))
+            scopes = [request.form["scope"] for request in token_requests(sandbox)]
+            assert sorted(scopes) == ["audit.log:read", "team.login-history:read"], renewals
+            assert len(api_requests(sandbox)) == 16
+
+
+def test_a_newer_token_is_used_before_another_one_is_asked_for(sandbox: Sandbox) -> None:
+    settings = Settings.from_config({"api_url": sandbox.url, **oauth(sandbox)})
+    with requests.Session() as session:
+        credentials = OAuthCredentials(settings, session=session)
+        old = credentials.authorize(AUDIT)
+        assert credentials.renew(AUDIT, old)
+        new = credentials.authorize(AUDIT)
+        assert new is not old
+        assert credentials.renew(AUDIT, old), "refused on its way while it was replaced"
+        assert credentials.authorize(AUDIT) is new
+        assert len(token_requests(sandbox)) == 2
 
 
 @pytest.mark.parametrize(

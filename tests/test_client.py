@@ -6,6 +6,7 @@ import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from tap_celonis_audit import client as client_module
@@ -367,6 +368,48 @@ def test_a_body_without_a_list_of_records_is_told(
     with pytest.raises(TapError, match="without a list of records") as told:
         make_page(client.get(API, ONE).body, size=1, path=API.path)
     assert PERSONAL not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'\xef\xbb\xbf{"a": "\xc3\xa4"}', "ä"),
+        ('{"a": "ä"}'.encode("utf-16"), "ä"),
+        ('{"a": "ä"}'.encode("utf-32-le"), "ä"),
+        (b'{"a": 1, "a": 2}', 2),
+        (b'{"a": NaN, "a": 2}', 2),
+        (b'{"a": [NaN, Infinity, -Infinity]}', ["NaN", "Infinity", "-Infinity"]),
+        (b'{"a": 1e999}', "1e999"),
+        (b'{"a": 1e308}', 1e308),
+        (b'{"a": 123456789012345678901234567890}', 123456789012345678901234567890),
+        (b'{"a": %s}' % (b"9" * 4_300), 10**4_300 - 1),
+        (b'{"a": %s, "b": NaN, "b": 1}' % (b"9" * 4_300), 10**4_300 - 1),
+        (b'{"a": %s}' % (b"9" * 4_301), "9" * 4_301),
+        (b'{"a": "\\ud800"}', "\ud800"),
+        (b'{"a": "\xed\xa0\x80"}', "\ud800"),
+        (b'{"a": "\\u0000"}', "\x00"),
+    ],
+    ids=lambda each: ascii(each[:20]) if isinstance(each, bytes) else "",
+)
+def test_what_json_may_hold(
+    sandbox: Sandbox, client: Client, naps: list[float], data: bytes, value: object
+) -> None:
+    kinds = ("application/json", "text/plain; charset=iso-8859-1", "")
+    play(sandbox, [Answer(HTTPStatus.OK, {"content-type": kind}, data) for kind in kinds])
+    for _ in kinds:
+        answer = client.get(API, ONE)
+        assert answer.body is not None
+        assert answer.body["a"] == value
+        assert answer.is_odd == (value in ("\ud800", "\x00") or not_for_msgspec(data))
+    assert naps == []
+
+
+def not_for_msgspec(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    return False
 
 
 def test_an_answer_without_end_is_refused(

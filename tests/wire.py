@@ -76,11 +76,15 @@ class Wire:
                 head = b""
                 while b"\r\n\r\n" not in head:
                     got = connection.recv(65_536)
-                    if not got:
+                    if not got or got.startswith(b"\x16\x03"):  # TLS, where none is spoken
                         return
                     head += got
                 self.heads.append(head)
                 self._play(connection, head)
+
+    def stall(self) -> None:
+        """Say nothing until it is over."""
+        self.over.wait(20)
 
     def drip(self, connection: socket.socket, data: Iterable[int]) -> None:
         """Send byte by byte, without end if the data has none."""
