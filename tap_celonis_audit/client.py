@@ -64,7 +64,6 @@ class Client:
 
     Args:
         settings: Where, as whom, how patiently.
-        parallel: How many requests may be in flight at once.
         sleep: Waits that many seconds; tests do not wait.
 
     Raises:
@@ -75,13 +74,14 @@ class Client:
         self,
         settings: Settings,
         *,
-        parallel: int = 4,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._settings = settings
         self._context = make_context(settings)
         self._pace = Pace(
-            parallel=parallel, max_wait_seconds=settings.max_rate_limit_wait_seconds, sleep=sleep
+            parallel=settings.max_parallel_requests,
+            max_wait_seconds=settings.max_rate_limit_wait_seconds,
+            sleep=sleep,
         )
         self._sessions: list[requests.Session] = []
         self._credentials = credentials_for(settings, session=self._open())

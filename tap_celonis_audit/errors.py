@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _SUPPORT_ID = re.compile(
     r"Support ID:?\s*([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII | re.IGNORECASE
@@ -132,6 +132,20 @@ VERDICTS = {
         "Celonis refused the credentials (401). Check that the key is complete, belongs to {host} "
         "and was not deleted. If it is good: {grant}.",
         CredentialsError,
+    ),
+    "401 everywhere": Verdict(
+        Action.FAIL,
+        Who.CONFIGURATION,
+        Lack.AUTHENTICATED,
+        "Celonis refused the credentials (401) for every stream. Check that the key is complete, "
+        "belongs to {host} and was not deleted. If it is good: {grant}.",
+        TeamError,
+    ),
+    "401 token": Verdict(
+        Action.RENEW,
+        Who.PERMISSION,
+        Lack.PERMITTED,
+        "Celonis refused a new access token (401). {grant}.",
     ),
     "403": Verdict(
         Action.FAIL,
@@ -334,10 +348,13 @@ class Api:
     @property
     def grant(self) -> str:
         """How an administrator grants it."""
-        return (
-            f'Tick "{self.permission}" ("{self.newer_permission}" in newer versions) for this '
-            f"application in {PERMISSIONS_PAGE}"
-        )
+        return grant([self])
+
+
+def grant(apis: Iterable[Api]) -> str:
+    """Say how an administrator grants the use of several APIs."""
+    labels = (f'"{api.permission}" ("{api.newer_permission}" in newer versions)' for api in apis)
+    return f"Tick {' and '.join(labels)} for this application in {PERMISSIONS_PAGE}"
 
 
 _STATUSES: dict[int, str] = {
@@ -369,6 +386,8 @@ def judge_status(
     """
     scope = f', and grant its OAuth client the scope "{api.scope}"' if oauth else ""
     case = _STATUSES.get(status) or _CLASSES.get(status // 100, "another status")
+    if case == "401" and oauth:
+        case = "401 token"
     error = failure(
         case,
         status=status,

@@ -5,6 +5,7 @@ https://developer.celonis.com/celonis-apis/rate-limiting/
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import threading
@@ -18,6 +19,8 @@ from tap_celonis_audit.errors import RateLimitError, TapError, rate_limit
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+logger = logging.getLogger(__name__)
+
 #: Waits that Celonis does not name: doubled with each refusal, up to the longest.
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 60.0
@@ -27,6 +30,7 @@ MAX_SPACING_SECONDS = 10.0
 WINDOW_SECONDS = 1.0
 #: Waiting threads do not all wake in the same instant.
 _SPREAD_SECONDS = 0.5
+_WORTH_TELLING_SECONDS = 5.0
 #: From here on, a number of seconds is a date: seconds, or milliseconds, since 1970.
 _EPOCH, _EPOCH_MS = 1e9, 1e12
 
@@ -156,7 +160,10 @@ class Pace:
                 self._refused_at = self._clock()
             backoff = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** min(self._refusals - 1, 16))
             seconds = max(asked or 0.0, backoff * random.uniform(0.5, 1))  # noqa: S311 -- jitter
-            self._open_at = max(self._open_at, self._clock() + seconds)
+            until = self._clock() + seconds
+            if until > max(self._open_at, self._clock()) + _WORTH_TELLING_SECONDS:
+                logger.info("Celonis refuses requests (429); waiting for %.0f seconds", seconds)
+            self._open_at = max(self._open_at, until)
             self._pauses += 1
 
     def _wait_until_open(self, waited: float) -> float:

@@ -32,7 +32,7 @@ import sys
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import singer_sdk
 from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib.encoding.simple import Message
 
+    from tap_celonis_audit.errors import Api
+
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,17 @@ class Stream(singer_sdk.Stream):
         super().__init__(tap)
         self._writes_batches = self.get_batch_config(self.config) is not None
         self._owner = tap
+
+    api: ClassVar[Api]
+    """What is asked."""
+
+    def peek(self) -> int | None:
+        """Ask for as little as possible; give how many records there are, if Celonis says.
+
+        Raises:
+            TapError: The stream cannot be read; the text says what to do.
+        """
+        raise NotImplementedError
 
     def save(self, state: Mapping[str, str]) -> None:
         """Set what the next STATE message says of this stream."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tap_celonis_audit import sdk
 from tap_celonis_audit.client import Client
-from tap_celonis_audit.errors import PERMISSIONS_PAGE, CredentialsError, TapError, TeamError
+from tap_celonis_audit.errors import CredentialsError, TapError, TeamError, failure, grant
 from tap_celonis_audit.pool import Pool
 from tap_celonis_audit.settings import SCHEMA, Settings
 from tap_celonis_audit.streams import STREAMS
-from tap_celonis_audit.streams.events import EventStream
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from singer_sdk import Stream
 
     from tap_celonis_audit.errors import Api
+    from tap_celonis_audit.streams.events import EventStream
 
 
 class TapCelonisAudit(sdk.Tap):
@@ -105,14 +106,14 @@ class TapCelonisAudit(sdk.Tap):
         self.client.close()
 
     def _peek(self, streams: Sequence[Stream], *, until_one_answers: bool) -> None:
-        """Ask for one record of each stream, and say what came.
+        """Ask each stream for as little as possible, and say what came.
 
         Raises:
             TapError: Streams do not answer.
         """
-        refused: dict[EventStream, TapError] = {}
+        refused: dict[sdk.Stream, TapError] = {}
         for stream in streams:
-            if not isinstance(stream, EventStream):
+            if not isinstance(stream, sdk.Stream):
                 continue
             try:
                 total = stream.peek()
@@ -128,14 +129,10 @@ class TapCelonisAudit(sdk.Tap):
         if 1 < len(refused) == len(streams) and all(
             isinstance(error, CredentialsError) for error in refused.values()
         ):
-            permissions = " and ".join(f'"{stream.api.permission}"' for stream in refused)
-            raise TeamError(
-                "Celonis refused the credentials (401). Check that the key is complete, belongs to "
-                f"{self.settings.netloc} and was not deleted. If it is good, tick {permissions} "
-                f"for this application in {PERMISSIONS_PAGE}."
-            )
+            apis = [stream.api for stream in refused]
+            raise failure("401 everywhere", host=self.settings.netloc, grant=grant(apis))
         for stream, refusal in refused.items():
-            self.note_failure(stream.name, refusal)
+            self.note_failure(stream.name, TapError(f"{refusal.verdict.lack}. {refusal}"))
         self.fail_if_any()
 
     @classmethod
@@ -151,7 +148,12 @@ class TapCelonisAudit(sdk.Tap):
             return
         given = ctx.params["config"]
         tap = cls(config=given.config, parse_env_config=given.parse_env)
-        tap._peek([*tap.streams.values()], until_one_answers=False)
+        # Who waits in front of a terminal wants to know what is wrong now.
+        tap.settings = replace(tap.settings, max_retries=min(1, tap.settings.max_retries))
+        try:
+            tap._peek([*tap.streams.values()], until_one_answers=False)
+        finally:
+            tap.close()
         ctx.exit()
 
 

@@ -299,7 +299,7 @@ def test_a_fresh_token_that_is_refused_ends_it(
     sandbox.hook = lambda _, request: (
         Answer(HTTPStatus.UNAUTHORIZED) if request.path == AUDIT.path else None
     )
-    with pytest.raises(CredentialsError, match=r"audit\.log:read"):
+    with pytest.raises(TapError, match=r"new access token \(401\).*audit\.log:read"):
         client.get(AUDIT, ONE)
     assert len(api_requests(sandbox)) == 2
     assert len(token_requests(sandbox)) == 1
@@ -332,9 +332,9 @@ def test_many_threads_share_one_token(sandbox: Sandbox) -> None:
 
 
 def test_many_threads_share_one_renewal(sandbox: Sandbox) -> None:
-    settings = Settings.from_config({"api_url": sandbox.url, **oauth(sandbox)})
+    config = {"api_url": sandbox.url, **oauth(sandbox, max_parallel_requests=8)}
+    client = Client(Settings.from_config(config))
     together = threading.Barrier(8)
-    client = Client(settings, parallel=8)
 
     def ask(number: int) -> bool:
         together.wait(10)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import gzip
+import logging
 import re
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 import urllib3
+from singer_sdk.configuration import _dict_config
 from wire import OK, Authority, Wire, proxy, sends
 
 from tap_celonis_audit import client as client_module
@@ -34,7 +37,11 @@ from tap_celonis_audit.errors import (
 )
 from tap_celonis_audit.sandbox import Answer, Fault, Sandbox
 from tap_celonis_audit.settings import Settings
-from tap_celonis_audit.streams import AuditLogsStream
+from tap_celonis_audit.streams import STREAMS, AuditLogsStream
+from tap_celonis_audit.tap import TapCelonisAudit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 API = AuditLogsStream.api
 ONE = {"pageNumber": 0, "pageSize": 1}
@@ -120,7 +127,12 @@ CASES = [
     Case(row="400", answer=problem(400), words=(API.path, SUPPORT_ID)),
     Case(row="401", answer=problem(401), words=(*LABELS, "key is complete")),
     Case(row="401", answer=Answer(HTTPStatus.UNAUTHORIZED), words=LABELS),
-    Case(row="401", answer=problem(401), oauth=True, words=(*LABELS, f'scope "{API.scope}"')),
+    Case(
+        row="401 token",
+        answer=problem(401),
+        oauth=True,
+        words=(*LABELS, f'scope "{API.scope}"'),
+    ),
     Case(row="403", answer=problem(403), words=(*LABELS, "IP addresses")),
     Case(row="403", answer=problem(403), oauth=True, words=(*LABELS, f'scope "{API.scope}"')),
     Case(
@@ -217,7 +229,7 @@ def test_an_answer(case: Case, naps: list[float], monkeypatch: pytest.MonkeyPatc
         check(case.row, error, naps, *case.words)
         asked = sum((request.path == TOKEN) == case.at_token for request in sandbox.requests)
         # OAuth: two ways to send a secret, two spellings of a scope, a second token after a 401.
-        again = {"OAuth client": 2, "scope": 2, "401": 1 + case.oauth}
+        again = {"OAuth client": 2, "scope": 2, "401 token": 2}
         assert asked == again.get(case.row, 1 + len(naps))
 
 
@@ -270,6 +282,133 @@ def test_a_body_longer_than_announced_is_cut(naps: list[float]) -> None:
         client.close()
 
 
+@pytest.fixture
+def diagnose(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, list[str]]]:
+    """Give what runs the connection test: its exit status, and its lines."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(_dict_config, "find_dotenv", str)  # a developer's own .env stays out
+    caplog.set_level(logging.INFO)
+
+    def diagnose(sandbox: Sandbox, **config: Any) -> tuple[int, list[str]]:
+        way = {} if "client_id" in config else {"app_key": sandbox.app_key}
+        for name, value in ({"api_url": sandbox.url} | way | config).items():
+            monkeypatch.setenv(f"TAP_CELONIS_AUDIT_{name.upper()}", value)
+        caplog.clear()
+        with pytest.raises(SystemExit) as end:
+            TapCelonisAudit.get_singer_command().main(["--config=ENV", "--test"])
+        assert capsys.readouterr().out == ""
+        code = end.value.code
+        assert isinstance(code, int)
+        lines = [r.getMessage() for r in caplog.records if r.name.startswith(TapCelonisAudit.name)]
+        return code, [line for line in lines if not line.startswith("Skipping")]
+
+    return diagnose
+
+
+class TestDiagnosis:
+    """The connection test: a line for each stream, and what to do next."""
+
+    def test_a_team_that_works(self, diagnose: Callable[..., tuple[int, list[str]]]) -> None:
+        with Sandbox(days=1, now=NOW) as sandbox:
+            status, lines = diagnose(sandbox)
+        assert status == 0
+        assert [line.split(",")[0] for line in lines] == [f"{each.name}: works" for each in STREAMS]
+        assert len(sandbox.requests) == len(STREAMS)
+
+    @pytest.mark.parametrize("empty", ["204", "list"])
+    def test_a_quiet_team_works(
+        self, diagnose: Callable[..., tuple[int, list[str]]], empty: Any
+    ) -> None:
+        with Sandbox(days=0, now=NOW, empty=empty) as sandbox:
+            status, lines = diagnose(sandbox)
+        assert (status, lines) == (0, [f"{s.name}: works, 0 records to read" for s in STREAMS])
+
+    def test_a_forbidden_stream_is_told_and_the_others_are_tried(
+        self, diagnose: Callable[..., tuple[int, list[str]]]
+    ) -> None:
+        with Sandbox(days=1, now=NOW, permissions=["logins"]) as sandbox:
+            status, lines = diagnose(sandbox)
+        assert status == 1
+        works, refused, summary = lines
+        assert works.startswith("login_history: works, ")
+        assert refused.startswith("audit_logs: not permitted. Celonis refused access (403). Tick")
+        assert all(label in refused for label in LABELS)
+        assert summary == "Failed: audit_logs. See above."
+
+    def test_a_wrong_key_is_told_once_with_all_that_it_needs(
+        self, diagnose: Callable[..., tuple[int, list[str]]]
+    ) -> None:
+        with Sandbox(days=1, now=NOW) as sandbox:
+            status, lines = diagnose(sandbox, app_key=SECRET)
+        assert status == 1
+        (line,) = lines
+        assert "Celonis refused the credentials (401) for every stream" in line
+        for stream in STREAMS:
+            assert stream.api.permission in line
+            assert stream.api.newer_permission in line
+        assert SECRET not in line
+
+    def test_a_scope_that_is_missing_is_told(
+        self, diagnose: Callable[..., tuple[int, list[str]]]
+    ) -> None:
+        with Sandbox(days=1, now=NOW, scopes=[API.scope]) as sandbox:
+            oauth = {"client_id": sandbox.client_id, "client_secret": sandbox.client_secret}
+            status, lines = diagnose(sandbox, **oauth)
+        assert status == 1
+        assert lines[0].startswith("audit_logs: works")
+        assert lines[1].startswith("login_history: not permitted. The OAuth client does not hold")
+        assert STREAMS[1].api.scope in lines[1]
+
+    def test_a_token_that_is_refused_is_told_for_each_scope(
+        self, diagnose: Callable[..., tuple[int, list[str]]]
+    ) -> None:
+        with Sandbox(days=1, now=NOW, permissions=[], refusal="401") as sandbox:
+            oauth = {"client_id": sandbox.client_id, "client_secret": sandbox.client_secret}
+            status, lines = diagnose(sandbox, **oauth)
+            asked = [request.path for request in sandbox.requests if request.path != TOKEN]
+        assert status == 1
+        for stream, line in zip(STREAMS, lines, strict=False):
+            assert ": not permitted. Celonis refused a new access token (401). Tick" in line
+            assert stream.api.scope in line
+            assert stream.api.permission in line
+            assert asked.count(stream.api.path) == 2
+
+    def test_each_stream_is_asked_twice_at_most(
+        self, diagnose: Callable[..., tuple[int, list[str]]]
+    ) -> None:
+        with Sandbox(days=1, now=NOW) as sandbox:
+            sandbox.hook = lambda _, __: problem(500)
+            status, lines = diagnose(sandbox)
+            asked = [request.path for request in sandbox.requests]
+        assert status == 1
+        assert lines[0].startswith("audit_logs: not readable. Celonis keeps failing (500).")
+        assert f"ID: {SUPPORT_ID}." in lines[1]
+        assert {asked.count(stream.api.path) for stream in STREAMS} == {2}
+
+    def test_what_is_no_page_is_not_readable(
+        self, diagnose: Callable[..., tuple[int, list[str]]]
+    ) -> None:
+        with Sandbox(days=1, now=NOW) as sandbox:
+            sandbox.hook = lambda _, __: ok(b'{"content": "x"}')
+            status, lines = diagnose(sandbox)
+        assert status == 1
+        assert lines[0].startswith("audit_logs: not readable. ")
+
+    def test_a_host_that_is_not_there_is_told_once(
+        self, diagnose: Callable[..., tuple[int, list[str]]], closed_port: int
+    ) -> None:
+        with Sandbox(days=0, now=NOW) as sandbox:
+            status, lines = diagnose(sandbox, api_url=f"http://127.0.0.1:{closed_port}")
+        assert status == 1
+        (line,) = lines
+        assert "refuses connections" in line
+
+
+@pytest.fixture
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -281,9 +420,9 @@ class TestNoAnswer:
         error = told("https://acme.celonis.invalid", naps)
         check("DNS", error, naps, "acme.celonis.invalid", "api_url", "DNS")
 
-    def test_a_closed_port(self, naps: list[float]) -> None:
-        port = closed_port()
-        check("refused", told(f"http://127.0.0.1:{port}", naps), naps, f"127.0.0.1:{port}")
+    def test_a_closed_port(self, naps: list[float], closed_port: int) -> None:
+        error = told(f"http://127.0.0.1:{closed_port}", naps)
+        check("refused", error, naps, f"127.0.0.1:{closed_port}")
 
     def test_silence(self, naps: list[float]) -> None:
         with Wire(lambda *_: wire.stall()) as wire:
@@ -344,9 +483,9 @@ class TestNoAnswer:
         check("proxy password", error, naps, "407", "HTTPS_PROXY")
 
     def test_a_proxy_that_is_not_there(
-        self, naps: list[float], monkeypatch: pytest.MonkeyPatch
+        self, naps: list[float], monkeypatch: pytest.MonkeyPatch, closed_port: int
     ) -> None:
-        monkeypatch.setenv("https_proxy", f"http://cl1ent:{SECRET}@127.0.0.1:{closed_port()}")
+        monkeypatch.setenv("https_proxy", f"http://cl1ent:{SECRET}@127.0.0.1:{closed_port}")
         check("proxy", told("https://acme.celonis.invalid", naps), naps)
 
     def test_a_proxy_that_does_not_speak_tls(
@@ -391,6 +530,7 @@ class TestNoAnswer:
 def test_each_row_is_brought_about_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     rows = {case.row for case in CASES} | {row for row, _ in BYTES.values()}
+    rows.add("401 everywhere")  # by the connection test
     missing = {row for row in VERDICTS if row not in rows and f'check("{row}"' not in text}
     assert missing == {"429"}, "which becomes a rate limit when the waits are used up"
 

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 from outputs import Output
@@ -274,12 +275,12 @@ def test_closing_ends_waits(obstacle: str) -> None:
 class World:
     """A sandbox that is asked by many threads."""
 
-    def __init__(self, sandbox: Sandbox, *, parallel: int, **config: object) -> None:
+    def __init__(self, sandbox: Sandbox, *, parallel: int) -> None:
         self.sandbox = sandbox
         settings = Settings.from_config(
-            {"api_url": sandbox.url, "app_key": sandbox.app_key} | config
+            {"api_url": sandbox.url, "app_key": sandbox.app_key, "max_parallel_requests": parallel}
         )
-        self.client = Client(settings, parallel=parallel)
+        self.client = Client(settings)
         self._parallel = parallel
 
     def ask(self, times: int) -> int:
@@ -350,7 +351,8 @@ def run(
     )
     sandbox.hook = lambda _, __: refusal if len(sandbox.requests) >= refuse_at else None
     output = Output()
-    config = {"api_url": sandbox.url, "app_key": sandbox.app_key, "page_size": 50}
+    config: dict[str, Any] = {"api_url": sandbox.url, "app_key": sandbox.app_key, "page_size": 50}
+    config["max_parallel_requests"] = 1
     tap = TapCelonisAudit(config=config, message_writer=output)
     caplog.clear()
     with contextlib.closing(tap.client):

@@ -11,7 +11,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_celonis_audit import sdk
 from tap_celonis_audit.cursor import Link
-from tap_celonis_audit.errors import Api, ParametersError, RateLimitError, TapError
+from tap_celonis_audit.errors import ParametersError, RateLimitError, TapError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest, digest_record
 from tap_celonis_audit.reader import Event, Page, Reader
@@ -74,7 +74,6 @@ class EventStream(sdk.Stream):
     primary_keys = ("event_id",)
     replication_key = "timestamp"
 
-    api: ClassVar[Api]
     identity_fields: ClassVar[tuple[str, ...]]
     """Fields of the API's record that make the event what it is, besides its timestamp."""
     bound_spellings: ClassVar[tuple[Callable[[int], str], ...]] = (format_bound, format_zoned_bound)
@@ -102,12 +101,8 @@ class EventStream(sdk.Stream):
         with tap.failing(self.name):
             yield from self._follow()
 
+    @override
     def peek(self) -> int | None:
-        """Ask for a single record; give how many there are, if Celonis says.
-
-        Raises:
-            TapError: The stream cannot be read; the text says what to do.
-        """
         settings, now = self.tap.settings, int(self.tap.clock())
         return self._fetch(settings.start, now, 0, 1).total
 
