@@ -109,13 +109,14 @@ class Client:
             RateLimitError: Celonis asks to wait for longer than this run may.
             TapError: It cannot be had; the text says why and what to do.
         """
-        failures, waited = 0, 0.0
+        attempts, failures, waited = 0, 0, 0.0
         while True:
+            attempts += 1
             started, waited = self._pace.enter(waited)
             try:
                 answer = self._ask(api, params, started)
             except TapError as error:
-                logger.debug("GET %s: %s", api.path, error)
+                logger.debug("GET %s: attempt %d: %s", api.path, attempts, error)
                 if error.action is Action.WAIT:
                     self._pace.refused(started, error.wait_seconds)
                     continue

@@ -193,6 +193,12 @@ VERDICTS = {
         Lack.READABLE,
         "An answer is larger than {limit} MiB. Lower page_size.",
     ),
+    "too deep": Verdict(
+        Action.FAIL,
+        Who.CELONIS,
+        Lack.READABLE,
+        "A record of {path} is nested too deeply to be read. Please report this.",
+    ),
     "rate limit": Verdict(
         Action.FAIL,
         Who.CELONIS,

@@ -282,6 +282,19 @@ def test_a_body_longer_than_announced_is_cut(naps: list[float]) -> None:
         client.close()
 
 
+@pytest.mark.parametrize("depth", [600, 900])
+def test_a_record_that_is_nested_too_deeply(naps: list[float], depth: int) -> None:
+    record: dict[str, Any] = {}
+    for _ in range(depth):
+        record = {"a": record}
+    with Sandbox(days=0, now=NOW) as sandbox:
+        config = {"api_url": sandbox.url, "app_key": sandbox.app_key}
+        stream = STREAMS[0](TapCelonisAudit(config=config))
+        with pytest.raises(TapError) as told:
+            stream._parse({"timestamp": NOW, "message": record})
+    check("too deep", told.value, naps, API.path)
+
+
 @pytest.fixture
 def diagnose(
     monkeypatch: pytest.MonkeyPatch,

@@ -1169,7 +1169,7 @@ class TestCommandLine:
         assert (run.status, run.out) == (1, "")
         assert "audit_logs: works" in run.err
         told, summary = run.errors
-        assert "login_history: Celonis refused access (403)" in told
+        assert "login_history: not permitted. Celonis refused access (403)" in told
         assert "Failed: login_history" in summary
 
     def test_the_connection_test_tells_a_dead_host_once(

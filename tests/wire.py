@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+#: A connection is not used again, since scripts hang up.
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 
 
 class Wire:

@@ -11,7 +11,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_celonis_audit import sdk
 from tap_celonis_audit.cursor import Link
-from tap_celonis_audit.errors import ParametersError, RateLimitError, TapError
+from tap_celonis_audit.errors import ParametersError, RateLimitError, TapError, failure
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest, digest_record
 from tap_celonis_audit.reader import Event, Page, Reader
@@ -198,12 +198,15 @@ class EventStream(sdk.Stream):
                 return answer
 
     def _parse(self, record: dict[str, Any]) -> Event:
-        return make_event(
-            record,
-            team=self.tap.settings.team,
-            stream=self.name,
-            identity_fields=self.identity_fields,
-        )
+        try:
+            return make_event(
+                record,
+                team=self.tap.settings.team,
+                stream=self.name,
+                identity_fields=self.identity_fields,
+            )
+        except RecursionError:
+            raise failure("too deep", path=self.api.path) from None
 
     def _row(self, event_id: str, event: Event) -> dict[str, Any]:
         # The id is that of the record as it came.
