@@ -119,6 +119,19 @@ def test_everybody_waits_after_a_refusal(pace: Pace, clock: Clock) -> None:
     assert pace.enter()[1] == 0, "the wait is over"
 
 
+def test_a_refusal_during_a_wait_prolongs_it(clock: Clock) -> None:
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if len(clock.naps) == 1:
+            own.refused(clock.now, 20)  # another thread's
+
+    own = Pace(parallel=8, max_wait_seconds=100, clock=clock, sleep=sleep)
+    refuse(own, 30)
+    _, waited = own.enter()
+    assert waited == pytest.approx(50)
+    assert len(clock.naps) == 2
+
+
 def test_a_burst_of_refusals_halves_once(pace: Pace) -> None:
     refuse(pace, 1, burst=8)
     assert pace.allowed == 4
@@ -339,6 +352,7 @@ def test_each_thread_has_a_connection_of_its_own_and_keeps_it(
         world.client.close()
         assert max(request.in_flight for request in sandbox.requests) == 4
         assert len(accepted) <= 4
+        assert len(world.client._sessions) > 2, "not those of the token and of the main thread"
 
 
 def run(

@@ -153,7 +153,10 @@ def test_a_bundle_of_the_environment_is_trusted(
     sandbox, url = team
     monkeypatch.setenv(name, authority.path)
     for way in ways(sandbox):
-        assert connect(url, **way).get(API, ONE).body
+        client = connect(url, **way)
+        assert client.get(API, ONE).body
+        assert client._context is not None
+        assert len(client._context.get_ca_certs()) == 1, "connecting adds no other"
 
 
 def anchors(**config: str) -> set[str]:
