@@ -175,7 +175,7 @@ def report(worlds: Sequence[World], peers: Sequence[Peer], results: Results) -> 
         "# Lost and doubled records",
         INTRODUCTION.format(command=COMMAND, python=platform.python_version(), seed=SEED),
         f"**Records lost / doubled** after {len(worlds[0].runs)} scheduled runs:",
-        _table(
+        table(
             ["", "world", "events", *names],
             [
                 *(
@@ -186,7 +186,7 @@ def report(worlds: Sequence[World], peers: Sequence[Peer], results: Results) -> 
             ],
         ),
         "**Requests** that this took:",
-        _table(
+        table(
             ["", "world", *names],
             [
                 [*title, *(f"{each.requests:,}" for each in row)]
@@ -194,7 +194,7 @@ def report(worlds: Sequence[World], peers: Sequence[Peer], results: Results) -> 
             ],
         ),
         "**How each reader is run:**",
-        _table(
+        table(
             ["reader", "version", "how"],
             [
                 [peer.name, f"{peer.package} {peer.environment.version(peer.package)}", peer.manner]
@@ -209,12 +209,13 @@ def report(worlds: Sequence[World], peers: Sequence[Peer], results: Results) -> 
         if each.failures
     ]
     if failures:
-        table = _table(["", "world", "reader", "what it said the last time"], failures)
-        sections += ["**Runs that failed:**", table]
+        head = ["", "world", "reader", "what it said the last time"]
+        sections += ["**Runs that failed:**", table(head, failures)]
     return "\n\n".join(sections) + "\n"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a Markdown table."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.environments import Environment
+    from bench.processes import Command
 
 Record: TypeAlias = dict[str, Any]
 
@@ -36,15 +37,27 @@ class Job:
     Attributes:
         start: A time before the first event.
         folder: Where the reader keeps what it wrote and what it remembers.
+        end: A time after the last event, for readers that cut the time into windows.
     """
 
     url: str
     app_key: str
     start: datetime
     folder: Path
+    end: datetime | None = None
+
+    @property
+    def output(self) -> Path:
+        """What the reader writes to standard output."""
+        return self.folder / "output.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What it writes to standard error."""
+        return self.folder / "log.txt"
 
 
-class Peer(Protocol):
+class Reader(Protocol):
     """A way to read the audit log."""
 
     @property
@@ -63,6 +76,13 @@ class Peer(Protocol):
     def environment(self) -> Environment:
         """Where it is installed."""
 
+    def records(self, job: Job) -> Iterator[Record]:
+        """Give what all runs delivered, in the API's own fields."""
+
+
+class Peer(Reader, Protocol):
+    """A reader that can be run again and again, going on from where it was."""
+
     def run(self, job: Job, now: datetime) -> None:
         """Do one scheduled run, going on from the last one.
 
@@ -70,5 +90,9 @@ class Peer(Protocol):
             RunError: It failed.
         """
 
-    def records(self, job: Job) -> Iterator[Record]:
-        """Give what all runs delivered, in the API's own fields."""
+
+class Racer(Reader, Protocol):
+    """A reader that is a command: what it takes to read a whole log can be measured."""
+
+    def prepare(self, job: Job) -> Command:
+        """Write what the command needs, and tell how to run it."""

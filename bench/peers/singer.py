@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.processes import run
+from bench.processes import Command, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,27 +36,30 @@ class SingerTap:
     to_api: Callable[[Record], Record]
     catalog: Callable[[Job], dict[str, Any]] | None = None
 
-    def run(self, job: Job, now: datetime) -> None:  # noqa: ARG002 - a tap asks the clock itself
-        """Run the tap from its last state."""
-        output, state = job.folder / "output.jsonl", job.folder / "state.json"
-        config = job.folder / "config.json"
+    def prepare(self, job: Job) -> Command:
+        """Write the configuration, and tell how to run the tap from its last state."""
+        state, config = job.folder / "state.json", job.folder / "config.json"
         config.write_text(json.dumps(self.config(job)))
         executable, *arguments = self.command
-        command = [str(self.environment.bin / executable), *arguments, "--config", str(config)]
+        words = [str(self.environment.bin / executable), *arguments, "--config", str(config)]
         if self.catalog:
             catalog = job.folder / "catalog.json"
             catalog.write_text(json.dumps(self.catalog(job)))
-            command += ["--catalog", str(catalog)]
+            words += ["--catalog", str(catalog)]
         if state.exists():
-            command += ["--state", str(state)]
-        size = output.stat().st_size if output.exists() else 0
+            words += ["--state", str(state)]
+        return Command(words)
+
+    def run(self, job: Job, now: datetime) -> None:  # noqa: ARG002 - a tap asks the clock itself
+        """Run the tap from its last state."""
+        size = job.output.stat().st_size if job.output.exists() else 0
         try:
-            run(command, output=output, log=job.folder / "log.txt")
+            run(self.prepare(job), output=job.output, log=job.log)
         finally:
             # A target acknowledges what it read, also when the tap failed in the end.
             for message in _messages(job, offset=size):
                 if message["type"] == "STATE":
-                    state.write_text(json.dumps(message["value"]))
+                    (job.folder / "state.json").write_text(json.dumps(message["value"]))
 
     def records(self, job: Job) -> Iterator[Record]:
         """Give the rows of all runs, as an append-only target holds them."""
@@ -66,9 +69,8 @@ class SingerTap:
 
 
 def _messages(job: Job, *, offset: int = 0) -> Iterator[dict[str, Any]]:
-    output = job.folder / "output.jsonl"
-    if not output.exists():
+    if not job.output.exists():
         return
-    with output.open("rb") as lines:
+    with job.output.open("rb") as lines:
         lines.seek(offset)
         yield from map(json.loads, lines)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.environments import HERE
 from bench.peers.singer import SingerTap
+from tap_celonis_audit.settings import SCHEMA
 from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
@@ -55,3 +57,18 @@ PEER = SingerTap(
     catalog=_catalog,
     to_api=_to_api,
 )
+
+
+def _at_once(number: int) -> SingerTap:
+    return replace(
+        PEER,
+        name=f"this tap, {number} at once",
+        manner=f"`max_parallel_requests: {number}`, the other settings as they come.",
+        config=lambda job: _config(job) | {"max_parallel_requests": number},
+    )
+
+
+AT_ONCE = (
+    tuple(map(_at_once, (1, 4, 8))) if "max_parallel_requests" in SCHEMA["properties"] else (PEER,)
+)
+DEFAULT = next((each for each in AT_ONCE if " 4 " in each.name), PEER)
