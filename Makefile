@@ -56,6 +56,10 @@ bench-losses: install ## Count what this tap and others lose and double (7 minut
 bench-bounded: install ## Measure memory and state up to a million events (6 minutes)
 	$(RUN)/python -m bench.bounded
 
+.PHONY: bench-speed
+bench-speed: install ## Compare the speed of this tap and others (30 minutes; QUICK=1: 4 minutes)
+	$(RUN)/python -m bench.speed $(if $(QUICK),--quick) $(if $(RESUME),--resume)
+
 .PHONY: soak
 soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour)
 	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_machine.py

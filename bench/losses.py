@@ -6,7 +6,6 @@ Usage: python -m bench.losses [--world N ...] [--peer NAME ...]
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -19,6 +18,8 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from bench.environments import BENCH
 from bench.peers import PEERS, this_tap
@@ -98,7 +99,7 @@ def play(world: World, peer: Peer) -> Tally:
         got = count(peer.records(job))
         if invented := [text for text in got if text not in existed]:
             raise RuntimeError(
-                f"{peer.name} delivered what never existed in {world.title!r}: {invented[0]}"
+                f"{peer.name} delivered what never existed in {world.title!r}: {invented[0]!r}"
             )
         return Tally(
             owed=owed.total(),
@@ -109,12 +110,11 @@ def play(world: World, peer: Peer) -> Tally:
         )
 
 
-def count(records: Iterable[Record]) -> Counter[str]:
+def count(records: Iterable[Record]) -> Counter[bytes]:
     """Count records by their content; a field that is null is the same as one that is absent."""
+    encode = msgspec.json.Encoder(order="sorted").encode
     return Counter(
-        json.dumps(
-            {name: value for name, value in record.items() if value is not None}, sort_keys=True
-        )
+        encode({name: value for name, value in record.items() if value is not None})
         for record in records
     )
 

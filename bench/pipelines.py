@@ -92,10 +92,10 @@ TARGETS = (
 def play(
     service: Service,
     log: HeldLog,
-    owed: Counter[str],
+    owed: Counter[bytes],
     *,
     latency_ms: float,
-    note: Callable[[str, Callable[[], Run]], Run],
+    note: Callable[[str, Callable[[], Run]], list[Run]],
 ) -> dict[str, Run]:
     """Run tap, targets and pipelines; give the figures of each part by its name."""
     runs = {}
@@ -111,7 +111,8 @@ def play(
             requests = service.end().requests
             return _run(owed, count(this_tap.PEER.records(job)), usage, requests=requests)
 
-        runs["tap alone"] = note("pipeline, tap alone", tap_alone)
+        for run in note("pipeline, tap alone", tap_alone):
+            runs["tap alone"] = run
         for number, target in enumerate(TARGETS):
             for manner in ("alone", "piped"):
 
@@ -132,7 +133,8 @@ def play(
                     return _run(owed, count(rows()), *usages)
 
                 key = f"{target.name}, {manner}"
-                runs[key] = note(f"pipeline, {key}", one)
+                for run in note(f"pipeline, {key}", one):
+                    runs[key] = run
     return runs
 
 
@@ -148,7 +150,7 @@ def _measure(
     )
 
 
-def _run(owed: Counter[str], got: Counter[str], *usages: Usage, requests: int = 0) -> Run:
+def _run(owed: Counter[bytes], got: Counter[bytes], *usages: Usage, requests: int = 0) -> Run:
     """Sum up; of a pipeline, CPU and memory are the target's, which comes last."""
     return Run(
         records=owed.total(),

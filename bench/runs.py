@@ -39,7 +39,6 @@ class Run:
         in_flight: The most requests at the same time.
         service_cpu_seconds: What the sandbox took to serve it.
         tap_cpu_seconds: In a pipeline, what the tap took; the rest is the target's.
-        failure: What the reader said if it failed.
     """
 
     records: int
@@ -52,7 +51,6 @@ class Run:
     tap_cpu_seconds: float = 0.0
     lost: int = 0
     doubled: int = 0
-    failure: str = ""
 
     @property
     def rate(self) -> float:
@@ -72,7 +70,7 @@ class Run:
     @property
     def is_faultless(self) -> bool:
         """Whether every record came once."""
-        return not (self.lost or self.doubled or self.failure)
+        return not (self.lost or self.doubled)
 
 
 class Notebook:
@@ -95,7 +93,11 @@ class Notebook:
             file.write_text("")
 
     def get(self, key: str, make: Callable[[], Run]) -> Run:
-        """Give the run of that name; make it now if there is none."""
+        """Give the run of that name; make it now if there is none.
+
+        Raises:
+            RunError: It failed. That is not written down: whoever resumes tries it again.
+        """
         if key not in self._runs:
             self._runs[key] = run = make()
             with self._file.open("a") as file:
@@ -109,7 +111,7 @@ class Plan:
 
     Attributes:
         sizes: Records, the fewest first.
-        repetitions: How often the fewest records are read at latencies up to the usual one;
+        repetitions: How often the fewest records are read where noise matters, without latency;
             everything else is read once.
     """
 
@@ -120,7 +122,11 @@ class Plan:
 
 
 class Results:
-    """All runs of a comparison, by what was read and by whom."""
+    """All runs of a comparison, by what was read and by whom.
+
+    Attributes:
+        failures: What was said by those who failed, by the name of the run.
+    """
 
     def __init__(self, notebook: Notebook) -> None:
         self._notebook = notebook
@@ -130,29 +136,37 @@ class Results:
         self.uneven: dict[str, Run] = {}
         self.growth: dict[int, Run] = {}
         self.pipelines: dict[str, Run] = {}
+        self.failures: dict[str, str] = {}
 
-    def note(self, key: str, make: Callable[[], Run]) -> Run:
-        """Give a run, from the notebook or made now, and tell that it is there."""
-        run = self._notebook.get(key, make)
+    def note(self, key: str, make: Callable[[], Run]) -> list[Run]:
+        """Give a run, from the notebook or made now, and tell of it; none if it fails."""
+        passed = f"{time.monotonic() - self._began:5.0f} s"
+        try:
+            run = self._notebook.get(key, make)
+        except RunError as error:
+            self.failures[key] = str(error)
+            print(f"{passed}  {key}: FAILED: {error}", file=sys.stderr, flush=True)
+            return []
         self.runs.append(run)
-        passed = time.monotonic() - self._began
-        fate = run.failure or f"{run.wall_seconds:.1f} s, {run.lost} lost, {run.doubled} doubled"
-        print(f"{passed:5.0f} s  {key}: {fate}", file=sys.stderr, flush=True)
-        return run
+        fate = f"{run.wall_seconds:.1f} s, {run.lost} lost, {run.doubled} doubled"
+        print(f"{passed}  {key}: {fate}", file=sys.stderr, flush=True)
+        return [run]
 
     def typical(self, number: int, latency_ms: int, racer: Racer) -> Run | None:
-        """Give the run of median duration; None if none was made."""
+        """Give the run of median duration; None if there is none."""
         runs = self.races.get((number, latency_ms, racer.name), [])
-        if failed := [run for run in runs if run.failure]:
-            return failed[0]
         in_order = sorted(runs, key=lambda run: run.wall_seconds)
         return in_order[len(in_order) // 2] if in_order else None
 
 
 def race(
-    racer: Racer, service: Service, log: HeldLog, owed: Counter[str], *, latency_ms: float
+    racer: Racer, service: Service, log: HeldLog, owed: Counter[bytes], *, latency_ms: float
 ) -> Run:
-    """Let a reader read a log, and compare what it wrote with what is there."""
+    """Let a reader read a log, and compare what it wrote with what is there.
+
+    Raises:
+        RunError: It failed.
+    """
     start, end = log.bounds
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
@@ -160,13 +174,7 @@ def race(
         )
         command = racer.prepare(job)
         service.begin(latency_ms=latency_ms)
-        try:
-            (usage,) = measure(
-                command, output=job.output, log=job.log, timeout_seconds=TIMEOUT_SECONDS
-            )
-        except RunError as error:
-            service.end()
-            return Run(records=len(log), failure=str(error) or "failed")
+        (usage,) = measure(command, output=job.output, log=job.log, timeout_seconds=TIMEOUT_SECONDS)
         load = service.end()
         got = count(racer.records(job))
     return Run(

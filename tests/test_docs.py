@@ -170,7 +170,10 @@ def test_variables_in_the_readme_are_settings() -> None:
     assert named <= own_settings().keys()
 
 
-@pytest.mark.parametrize("path", ["README.md", ".github/CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", ".github/CONTRIBUTING.md", "CHANGELOG.md", "docs/speed.md", "bench/README.md"],
+)
 def test_links_within_the_repository_lead_somewhere(path: str) -> None:
     file = ROOT / path
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", file.read_text(encoding="utf-8"))
@@ -189,6 +192,18 @@ def test_each_group_of_settings_is_enough_and_nothing_in_it_is_too_much() -> Non
         assert problems(config, SCHEMA) == []
         for name in group:
             assert problems({n: v for n, v in config.items() if n != name}, SCHEMA) != []
+
+
+def measured_speed(path: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return text.partition("<!-- measured -->")[2].partition("<!-- end of measured -->")[0]
+
+
+def test_the_documentation_shows_the_speed_that_was_measured() -> None:
+    measured = measured_speed("bench/results/speed.md")
+    assert measured_speed("docs/speed.md") == measured
+    ((_, rows),) = tables(measured, "what was wanted", "measured", "reached")
+    assert len(rows) > 4
 
 
 def test_the_readme_shows_the_losses_that_were_measured() -> None:

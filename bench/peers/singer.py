@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from bench.processes import Command, run
 
 if TYPE_CHECKING:
@@ -73,4 +75,4 @@ def _messages(job: Job, *, offset: int = 0) -> Iterator[dict[str, Any]]:
         return
     with job.output.open("rb") as lines:
         lines.seek(offset)
-        yield from map(json.loads, lines)
+        yield from map(msgspec.json.decode, lines)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.environments import HERE
 from bench.peers.singer import SingerTap
-from tap_celonis_audit.settings import SCHEMA
 from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
@@ -68,7 +67,6 @@ def _at_once(number: int) -> SingerTap:
     )
 
 
-AT_ONCE = (
-    tuple(map(_at_once, (1, 4, 8))) if "max_parallel_requests" in SCHEMA["properties"] else (PEER,)
-)
-DEFAULT = next((each for each in AT_ONCE if " 4 " in each.name), PEER)
+AT_ONCE = tuple(map(_at_once, (1, 4, 8)))
+#: With as many as it has by default.
+DEFAULT = AT_ONCE[1]
