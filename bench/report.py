@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench import pipelines
 from bench.losses import table
-from bench.peers import RACERS, dlt_rest_api, plain_sdk, this_tap
+from bench.peers import RACERS, bare_loop, dlt_rest_api, plain_sdk, this_tap
 from bench.runs import MAX_WAIT_SECONDS, USUAL_MS
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 REFERENCE = plain_sdk.PEER
 DEFAULT = this_tap.DEFAULT
 FASTEST = this_tap.AT_ONCE[-1]
-#: It reads windows with a fixed end, for which dlt keeps no bookmark.
-HISTORY_ONLY = {dlt_rest_api.EXTRACTION_IN_PARALLEL.name}
+#: Readers that keep no bookmark; dlt keeps none for windows with an end.
+HISTORY_ONLY = {dlt_rest_api.EXTRACTION_IN_PARALLEL.name, bare_loop.PEER.name}
 OURS = {racer.name for racer in this_tap.AT_ONCE}
 #: What this tap is to reach.
 MIN_SPEED_UP, MIN_LEAD, MAX_CPU, MAX_REQUESTS, MAX_MEMORY_MB = 6, 3, 0.4, 1.3, 150

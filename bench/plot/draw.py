@@ -26,7 +26,7 @@ def main() -> None:
     }
     figure, panels = plt.subplots(1, 2, figsize=(10, 0.42 * len(bars) + 1), sharey=True)
     for panel, key, title in (
-        (panels[0], "rate", f"records/s at {data['latency_ms']} ms a request"),
+        (panels[0], "rate", f"records/s, {data['records']:,} at {data['latency_ms']} ms a request"),
         (panels[1], "cpu_us", "CPU µs a record"),
     ):
         drawn = panel.barh(
