@@ -140,17 +140,17 @@ class Results:
 
     def note(self, key: str, make: Callable[[], Run]) -> list[Run]:
         """Give a run, from the notebook or made now, and tell of it; none if it fails."""
-        passed = f"{time.monotonic() - self._began:5.0f} s"
         try:
-            run = self._notebook.get(key, make)
+            runs = [self._notebook.get(key, make)]
         except RunError as error:
+            runs, fate = [], f"FAILED: {error}"
             self.failures[key] = str(error)
-            print(f"{passed}  {key}: FAILED: {error}", file=sys.stderr, flush=True)
-            return []
-        self.runs.append(run)
-        fate = f"{run.wall_seconds:.1f} s, {run.lost} lost, {run.doubled} doubled"
-        print(f"{passed}  {key}: {fate}", file=sys.stderr, flush=True)
-        return [run]
+        for run in runs:
+            fate = f"{run.wall_seconds:.1f} s, {run.lost} lost, {run.doubled} doubled"
+        self.runs += runs
+        passed = time.monotonic() - self._began
+        print(f"{passed:5.0f} s  {key}: {fate}", file=sys.stderr, flush=True)
+        return runs
 
     def typical(self, number: int, latency_ms: int, racer: Racer) -> Run | None:
         """Give the run of median duration; None if there is none."""
