@@ -13,7 +13,9 @@ exclusive or cut to the second.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tap_celonis_audit.errors import TapError
@@ -32,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 #: Spans with up to this many events are read at once instead of being asked for by count.
 _WORTH_COUNTING = 100
+
+
+#: The second of a row; windows hold events that have one.
+_second = attrgetter("event.second")
 
 
 class _TimeIsUpError(Exception):
@@ -270,10 +276,12 @@ class Follower:
 
     def _new(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Leave out what earlier runs emitted."""
+        if not rows or _second(rows[0]) >= self._known_until:
+            return rows
         watch, new, repeated = self._bookmark.watch, [], 0
-        for second, group in groupby(rows, key=lambda row: row.event.second):
+        for second, group in groupby(rows, _second):
             members = list(group)
-            if second is None or second >= self._known_until or second not in watch.counts:
+            if second >= self._known_until or second not in watch.counts:
                 fresh = members
             elif second in watch.fingerprints:
                 known = set(watch.fingerprints[second])
@@ -282,7 +290,7 @@ class Follower:
                 # Too many events to know each by heart: by count only.
                 fresh = [] if len(members) == watch.counts[second] else members
                 repeated += min(len(fresh), watch.counts[second])
-            if second is not None and second < self._known_until:
+            if second < self._known_until:
                 self.late += len(fresh)
             new += fresh
         if repeated:
@@ -337,16 +345,18 @@ def _fingerprint(row: Row) -> bytes:
 
 
 def _by_second(rows: Sequence[Row], *, since: int) -> dict[int, tuple[bytes, ...]]:
-    """Give the fingerprints of rows, by second."""
+    """Give the fingerprints of rows, by second; rows ascend."""
+    begin = bisect_left(rows, since, key=_second)
     return {
-        second: tuple(_fingerprint(row) for row in group)
-        for second, group in groupby(rows, key=lambda row: row.event.second)
-        if second is not None and second >= since
+        second: tuple(map(_fingerprint, group)) for second, group in groupby(rows[begin:], _second)
     }
 
 
 def _name_events(events: Sequence[Event]) -> Iterator[Row]:
     """Give each event its id; identical twins, which lie side by side, get one each."""
-    for _, twins in groupby(events, key=lambda event: event.key):
-        for ordinal, event in enumerate(twins):
-            yield Row(event_id(event.key, ordinal=ordinal), event)
+    last, ordinal = b"", 0
+    for event in events:
+        key = event.key
+        ordinal = ordinal + 1 if key == last else 0
+        last = key
+        yield Row(event_id(key, ordinal=ordinal), event)

@@ -25,6 +25,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.keys import canonical
 from tap_celonis_audit.pool import Pool
@@ -71,9 +73,11 @@ class Page:
     """Bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One record, and what is needed to place it."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One record, and what is needed to place it.
+
+    (A Struct takes a fraction of the time that a dataclass takes to make.)
+    """
 
     key: bytes
     """Equal for records with equal identity only."""
@@ -585,9 +589,11 @@ def _twins(key: bytes, number: int, answers: Iterable[list[Event]]) -> list[Even
     return sorted(twins[:number], key=lambda event: canonical(event.record))
 
 
-def _most_copies(answers: Iterable[list[Event]]) -> Counter[bytes]:
+def _most_copies(answers: Sequence[list[Event]]) -> Counter[bytes]:
     """Count the copies of each record, as many as one single answer showed at once."""
-    most: Counter[bytes] = Counter()
-    for answer in answers:
-        most |= Counter(event.key for event in answer)
+    most = Counter(event.key for answer in answers for event in answer)
+    if len(most) < most.total():
+        most.clear()
+        for answer in answers:
+            most |= Counter(event.key for event in answer)
     return most

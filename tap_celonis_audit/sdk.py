@@ -117,6 +117,7 @@ class Stream(singer_sdk.Stream):
     def _write_record_message(self, record: Record) -> None:
         if self._writes_rows_as_they_are:
             self._owner.message_writer.write_record(self.name, record, self._stream_version)
+            self.state_manager.is_flushed = False
         else:
             super()._write_record_message(record)
 

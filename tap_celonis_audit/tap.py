@@ -102,8 +102,10 @@ class TapCelonisAudit(sdk.Tap):
 
     @override
     def close(self) -> None:
-        self.pool.close()
-        self.client.close()
+        # The next run of this object, if there is one, gets new ones.
+        for name in ("pool", "client"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
 
     def _peek(self, streams: Sequence[Stream], *, until_one_answers: bool) -> None:
         """Ask each stream for as little as possible, and say what came.
