@@ -8,6 +8,7 @@ byte, is a contract with every warehouse that holds these ids: it may only chang
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -71,7 +72,9 @@ def _normal(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
     return value
 
 
-def digest(*, team: str, stream: str, identity: Mapping[str, object]) -> bytes:
+def digest(
+    *, team: str, stream: str, identity: Mapping[str, object], key: bytes | None = None
+) -> bytes:
     """Hash what an event is: 32 bytes, equal only for identical twins.
 
     Args:
@@ -80,12 +83,19 @@ def digest(*, team: str, stream: str, identity: Mapping[str, object]) -> bytes:
         identity: The fields that make the event, as Celonis wrote them, the timestamp in the
             fixed-width form. Fields that the stream does not know stay outside, so that one which
             Celonis adds later does not give every old event a second id.
+        key: Without it, nobody can confirm a guess of who did what; None for a plain digest.
     """
-    return hashlib.sha256(_head(team, stream) + canonical(identity)).digest()
+    return _hash(_head(team, stream) + canonical(identity), key)
 
 
 def digest_record(
-    record: Mapping[str, Any], *, team: str, stream: str, fields: tuple[str, ...], timestamp: str
+    record: Mapping[str, Any],
+    *,
+    team: str,
+    stream: str,
+    fields: tuple[str, ...],
+    timestamp: str,
+    key: bytes | None = None,
 ) -> bytes:
     """Hash an API record: as `digest` does, in half the time for most records.
 
@@ -95,6 +105,7 @@ def digest_record(
         stream: Name of the stream.
         fields: Those that make the event, besides its timestamp.
         timestamp: In the fixed-width form.
+        key: As for `digest`.
     """
     try:
         identity = msgspec.convert(record, _usual(fields))
@@ -102,8 +113,14 @@ def digest_record(
         form = _encode(identity)
     except (msgspec.ValidationError, UnicodeEncodeError):
         odd = {name: record.get(name) for name in fields} | {"timestamp": timestamp}
-        return digest(team=team, stream=stream, identity=odd)
-    return hashlib.sha256(_head(team, stream) + form).digest()
+        return digest(team=team, stream=stream, identity=odd, key=key)
+    return _hash(_head(team, stream) + form, key)
+
+
+def _hash(form: bytes, key: bytes | None) -> bytes:
+    if key is not None:
+        return hmac.digest(key, form, "sha256")
+    return hashlib.sha256(form).digest()
 
 
 @lru_cache

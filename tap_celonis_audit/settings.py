@@ -30,6 +30,8 @@ _TYPES: dict[str, tuple[str, type]] = {
     "boolean": ("true or false", bool),
     "object": ("a JSON object", dict),
 }
+#: A shorter key could be found by trying: whoever holds data can tell a right guess by itself.
+MIN_PSEUDONYMIZATION_KEY = 32
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
@@ -158,6 +160,38 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         title="User agent",
         description="User-Agent header of every request. Default: tap-celonis-audit/<version>",
     ),
+    th.Property(
+        "pseudonymization",
+        th.StringType,
+        default="none",
+        allowed_values=["none", "hmac-sha256"],
+        title="Pseudonymization",
+        description=(
+            "hmac-sha256 replaces user ids, e-mail addresses and names by pseudonyms that only the "
+            "holder of pseudonymization_key can tell; none keeps them"
+        ),
+    ),
+    th.Property(
+        "pseudonymization_key",
+        th.StringType,
+        secret=True,
+        title="Pseudonymization key",
+        description=(
+            "What the pseudonyms are made with, at least 32 characters; with another key, all of "
+            "them change"
+        ),
+    ),
+    th.Property(
+        "pseudonymization_ip_addresses",
+        th.StringType,
+        default="keep",
+        allowed_values=["keep", "truncate", "hash"],
+        title="Pseudonymization of IP addresses",
+        description=(
+            "With pseudonymization: keep IP addresses, truncate them to their network (/24, /48), "
+            "or hash them"
+        ),
+    ),
 ).to_dict()
 
 
@@ -188,6 +222,9 @@ class Settings:
     max_run_minutes: int | None
     ca_bundle: str | None
     user_agent: str
+    pseudonymization: str
+    pseudonymization_key: str | None
+    pseudonymization_ip_addresses: str
 
     @property
     def netloc(self) -> str:
@@ -222,6 +259,9 @@ class Settings:
             ca_bundle=config.get("ca_bundle"),
             user_agent=config.get("user_agent")
             or f"tap-celonis-audit/{version('tap-celonis-audit')}",
+            pseudonymization=config.get("pseudonymization", "none"),
+            pseudonymization_key=config.get("pseudonymization_key"),
+            pseudonymization_ip_addresses=config.get("pseudonymization_ip_addresses", "keep"),
         )
 
 
@@ -238,6 +278,7 @@ def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     found += _credential_problems(config)
     found += _date_problems(config)
     found += _bundle_problems(config)
+    found += _pseudonymization_problems(config)
     return found
 
 
@@ -363,3 +404,27 @@ def _bundle_problems(config: Mapping[str, Any]) -> Iterator[str]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
         yield "ca_bundle does not name a readable file with certificates in PEM form. Correct it."
+
+
+def _pseudonymization_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    key = config.get("pseudonymization_key")
+    make_one = "Make one with: openssl rand -hex 32"
+    if config.get("pseudonymization") != "hmac-sha256":
+        for name, unset in (
+            ("pseudonymization_key", ""),
+            ("pseudonymization_ip_addresses", "keep"),
+        ):
+            if (config.get(name) or unset) != unset:
+                yield (
+                    f"{name} is set, but nothing is pseudonymized. Set pseudonymization to "
+                    f"hmac-sha256, or remove {name}."
+                )
+    elif not key:
+        yield f"pseudonymization_key is missing. {make_one}"
+    elif isinstance(key, str) and len(key.strip()) < MIN_PSEUDONYMIZATION_KEY:
+        yield (
+            f"pseudonymization_key is shorter than {MIN_PSEUDONYMIZATION_KEY} characters: it could "
+            f"be found by trying, and the pseudonyms undone. {make_one}"
+        )
+    elif isinstance(key, str) and not key.isprintable():
+        yield "pseudonymization_key holds a line break or another control character. Copy it again."

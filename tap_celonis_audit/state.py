@@ -37,6 +37,7 @@ MARGIN_SECONDS = 900
 _MAX_AHEAD_SECONDS = 86_400
 
 _ADVICE = "Start over with an empty state, or give each team and plugin a state of its own."
+_OTHER_PSEUDONYMS = "empty the tables, and start over with an empty state (--full-refresh)."
 
 
 @dataclass(slots=True)
@@ -167,11 +168,13 @@ class Bookmark:
     """Hashes of records without a usable timestamp for which a run has failed already."""
     gap: tuple[int, int] | None = None
     """While older history is added: where that begins, and how far it was read."""
+    pseudonyms: str = ""
+    """Tells the key from others with which events are pseudonymized; empty if they are not."""
 
     @classmethod
-    def fresh(cls, team: str, start: int) -> Bookmark:
+    def fresh(cls, team: str, start: int, *, pseudonyms: str = "") -> Bookmark:
         """Begin where nothing was read yet."""
-        return cls(team, start, start, Watch(start))
+        return cls(team, start, start, Watch(start), pseudonyms=pseudonyms)
 
     def to_state(self) -> dict[str, str]:
         """Write it as the stream's Singer state."""
@@ -185,13 +188,21 @@ class Bookmark:
             "late_arrival_seconds": "" if self.late_seconds is None else str(self.late_seconds),
             "reported": " ".join(self.reported[-MAX_REPORTED:]),
             "gap": " ".join(map(format_second, self.gap)) if self.gap else "",
+            "pseudonyms": self.pseudonyms,
             "watch_start": format_second(self.watch.start),
             "watch": self.watch.pack(),
         }
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, Any], *, team: str, start: int, late_seconds: int, now: float
+        cls,
+        state: Mapping[str, Any],
+        *,
+        team: str,
+        start: int,
+        late_seconds: int,
+        now: float,
+        pseudonyms: str = "",
     ) -> Bookmark | None:
         """Read the stream's Singer state; None if there is none.
 
@@ -201,9 +212,11 @@ class Bookmark:
             start: Second from which events are wanted.
             late_seconds: How late an event may appear.
             now: Seconds since 1970.
+            pseudonyms: Tells which key events are pseudonymized with; empty if they are not.
 
         Raises:
-            TapError: The state is damaged, newer than this tap, or another team's.
+            TapError: The state is damaged, newer than this tap, another team's, or of events with
+                other pseudonyms.
         """
         value = state.get("replication_key_value")
         if value is None:
@@ -221,6 +234,12 @@ class Bookmark:
             raise TapError(
                 f"The state lies in the future ({format_second(watermark)}). Check this machine's "
                 f"clock. Or: {_ADVICE[0].lower()}{_ADVICE[1:]}"
+            )
+        if str(state.get("pseudonyms", "")) != pseudonyms:
+            # The same events have other ids: what was emitted could not be told from what is new.
+            raise TapError(
+                "The state is of a run with another pseudonymization or another "
+                f"pseudonymization_key. Set them as they were. Or: {_OTHER_PSEUDONYMS}"
             )
         if version == "0":
             # A bare bookmark, from the first release of the tap or written by hand. Which events
@@ -245,6 +264,7 @@ class Bookmark:
             late_seconds=int(late) if late.isdecimal() else None,
             reported=tuple(str(state.get("reported", "")).split()),
             gap=(_second(gap[0]), _second(gap[1])) if len(gap) == 2 else None,  # noqa: PLR2004 -- a pair
+            pseudonyms=pseudonyms,
         )
 
 

@@ -12,6 +12,7 @@ from tap_celonis_audit import sdk
 from tap_celonis_audit.client import Client
 from tap_celonis_audit.errors import CredentialsError, TapError, TeamError, failure, grant
 from tap_celonis_audit.pool import Pool
+from tap_celonis_audit.privacy import Pseudonymizer
 from tap_celonis_audit.settings import SCHEMA, Settings
 from tap_celonis_audit.streams import STREAMS
 
@@ -50,6 +51,17 @@ class TapCelonisAudit(sdk.Tap):
     def pool(self) -> Pool:
         """What runs requests side by side; one for all streams."""
         return Pool(self.settings.max_parallel_requests)
+
+    @cached_property
+    def pseudonymizer(self) -> Pseudonymizer | None:
+        """What replaces people by pseudonyms, if that is wished; one for all streams."""
+        settings = self.settings
+        if settings.pseudonymization == "none":
+            return None
+        return Pseudonymizer(
+            settings.pseudonymization_key or "",
+            ip_addresses=settings.pseudonymization_ip_addresses,
+        )
 
     @staticmethod
     def clock() -> float:

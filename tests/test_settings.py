@@ -293,7 +293,13 @@ def test_defaults_are_those_of_the_schema() -> None:
 
 def test_the_credentials_are_secrets_and_nothing_else_is() -> None:
     secrets = {name for name, spec in SCHEMA["properties"].items() if spec.get("secret")}
-    assert secrets == {"app_key", "api_key", "client_id", "client_secret"}
+    assert secrets == {
+        "app_key",
+        "api_key",
+        "client_id",
+        "client_secret",
+        "pseudonymization_key",
+    }
 
 
 def test_the_sdks_own_settings_are_known() -> None:

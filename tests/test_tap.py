@@ -1141,6 +1141,7 @@ class TestCommandLine:
                 "api_key",
                 "client_id",
                 "client_secret",
+                "pseudonymization_key",
             }
 
     def test_discover_needs_neither_settings_nor_network(self, invoke: Invoke) -> None:

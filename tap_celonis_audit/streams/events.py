@@ -109,13 +109,15 @@ class EventStream(sdk.Stream):
     def _follow(self) -> Iterable[dict[str, Any]]:
         tap, settings = self.tap, self.tap.settings
         incremental = self.replication_method == REPLICATION_INCREMENTAL
+        pseudonyms = tap.pseudonymizer.key_id if tap.pseudonymizer else ""
         bookmark = Bookmark.from_state(
             self.stream_state if incremental else {},
             team=settings.team,
             start=settings.start,
             late_seconds=settings.late_arrival_seconds,
             now=tap.clock(),
-        ) or Bookmark.fresh(settings.team, settings.start)
+            pseudonyms=pseudonyms,
+        ) or Bookmark.fresh(settings.team, settings.start, pseudonyms=pseudonyms)
         reader = Reader(
             self._fetch,
             self._parse,
@@ -204,6 +206,7 @@ class EventStream(sdk.Stream):
                 team=self.tap.settings.team,
                 stream=self.name,
                 identity_fields=self.identity_fields,
+                key=self.tap.pseudonymizer.event_key if self.tap.pseudonymizer else None,
             )
         except RecursionError:
             raise failure("too deep", path=self.api.path) from None
@@ -211,6 +214,8 @@ class EventStream(sdk.Stream):
     def _row(self, event_id: str, event: Event) -> dict[str, Any]:
         # The id is that of the record as it came.
         record = replace_odd(event.record) if self._has_odd_texts else event.record
+        if self.tap.pseudonymizer:
+            record = self.tap.pseudonymizer.record(record)
         known = self._known_fields
         additional = self.misfits(record)
         if not record.keys() <= known:
@@ -261,17 +266,23 @@ def make_link(body: Mapping[str, Any] | None, *, path: str, weight: int = 0) -> 
 
 
 def make_event(
-    record: dict[str, Any], *, team: str, stream: str, identity_fields: tuple[str, ...]
+    record: dict[str, Any],
+    *,
+    team: str,
+    stream: str,
+    identity_fields: tuple[str, ...],
+    key: bytes | None = None,
 ) -> Event:
     """Place a record in time and give it its key."""
     instant = parse_instant(record.get("timestamp"))
     if instant is None:
         identity = {name: record.get(name) for name in (*identity_fields, "timestamp")}
-        return Event(digest(team=team, stream=stream, identity=identity), None, "", record)
-    key = digest_record(
-        record, team=team, stream=stream, fields=identity_fields, timestamp=instant.text
+        base = digest(team=team, stream=stream, identity=identity, key=key)
+        return Event(base, None, "", record)
+    base = digest_record(
+        record, team=team, stream=stream, fields=identity_fields, timestamp=instant.text, key=key
     )
-    return Event(key, instant.second, instant.text, record)
+    return Event(base, instant.second, instant.text, record)
 
 
 def _records(body: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
