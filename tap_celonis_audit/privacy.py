@@ -125,7 +125,7 @@ class Pseudonymizer:
         self._key = key.encode()
         self._ip_addresses = ip_addresses
         self._cached_text = lru_cache(_CACHED_TEXTS)(self._text)
-        self._meaning = lru_cache(_CACHED_TEXTS)(_meaning)
+        self._cached_key = lru_cache(_CACHED_TEXTS)(self._read_key)
         self.event_key = self._mac("event", "")
         """For digests from which nobody can guess what was digested."""
         self.key_id = self._mac("key", "").hex()[:8]
@@ -156,11 +156,16 @@ class Pseudonymizer:
             about = "subject"
         found: dict[str, Any] = {}
         for key, member in members.items():
-            name = self.text(key)
+            read = self._cached_key if len(key) <= _CACHED_LENGTH else self._read_key
+            name, meaning = read(key, about)
             if name in found:  # Two spellings of one address.
                 name = next(other for n in count(2) if (other := f"{name} ({n})") not in found)
-            found[name] = self._value(member, self._meaning(key, about), about)
+            found[name] = None if member is None else self._value(member, meaning, about)
         return found
+
+    def _read_key(self, key: str, about: _About) -> tuple[str, _Meaning]:
+        """Give what a key becomes, and what it says of the value."""
+        return self._text(key), _meaning(key, about)
 
     def _value(self, value: Any, meaning: _Meaning, about: _About) -> Any:  # noqa: ANN401 -- any JSON value
         if isinstance(value, str):
@@ -180,11 +185,12 @@ class Pseudonymizer:
         parts: list[str] = []
         if '":' in text or '" :' in text:
             for match in _MEMBER.finditer(text):
-                key, value = match.groups()
-                if self._meaning(key, "") in {"person", "id"}:
+                if _meaning(match[1], "") in {"person", "id"}:
+                    name = _unescape(match[2])
+                    replaced = self.person(name)
                     parts += (
                         self._free_text(text[done : match.start(2)]),
-                        self.person(_unescape(value)),
+                        match[2] if replaced == name else replaced,
                     )
                     done = match.end(2)
         return "".join([*parts, self._free_text(text[done:])])
@@ -284,8 +290,9 @@ def _local_start(text: str, low: int, at: int) -> int:
     """Find where the local part begins that ends here; here if there is none."""
     if at > low and text[at - 1] == '"':
         quote = text.rfind('"', max(low, at - _MAX_QUOTED), at - 1)
-        # The quotes of a JSON text within a JSON text are escaped.
-        return at if quote < 0 else len(text[:quote].rstrip("\\"))
+        while quote > low and text[quote - 1] == "\\":  # JSON within JSON has them escaped.
+            quote -= 1
+        return at if quote < 0 else quote
     found = _LOCAL.match(text[low:at][::-1])
     if found is None:
         return at
