@@ -12,22 +12,21 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import termios
 import threading
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pytest
+from command import TIMEOUT_SECONDS, Command, Finished, finish, spellings
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from singer_sdk.configuration import _dict_config
 from singer_sdk.logging import ConsoleFormatter
@@ -48,8 +47,6 @@ NOW_S = int(datetime.fromisoformat(NOW).timestamp())
 SETTLED = "2026-03-01T11:58:00.000000Z"
 AUDIT_PATH, LOGINS_PATH = (stream.api.path for stream in STREAMS)
 TOKEN_PATH = "/oauth2/token"
-COMMAND = Path(sys.executable).with_name("tap-celonis-audit")
-TIMEOUT_SECONDS = 60
 TWIN = {
     "userId": "8161c24e-2b32-44eb-bedb-ede2267be989 (zoë@example.com)",
     "userRole": "ADMIN",
@@ -913,16 +910,6 @@ def credentials(sandbox: Sandbox, way: str) -> dict[str, Any]:
     return {way: getattr(sandbox, way)}
 
 
-def spellings(secret: str) -> set[str]:
-    """Give every form in which a secret could show up."""
-    return {
-        secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
-        base64.b64encode(secret.encode()).decode().rstrip("="),
-    }
-
-
 def assert_hidden(text: str, secrets: Iterable[str]) -> None:
     for secret in secrets:
         for spelling in spellings(secret):
@@ -993,65 +980,6 @@ class TestDiscretion:
         assert "| DEBUG " in run.err
         assert len([line for line in run.errors if "| ERROR " in line]) == 1
         assert_hidden(run.out + run.err, {*right.values(), *wrong.values()})
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A command that ended."""
-
-    status: int | None
-    out: str
-    err: str
-
-    @property
-    def errors(self) -> list[str]:
-        """What it says, besides what informs."""
-        return [line for line in self.err.splitlines() if "| INFO " not in line]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """The installed command, in an environment of its own."""
-
-    config: Path
-
-    @classmethod
-    def of(cls, folder: Path, sandbox: Sandbox | None = None, **settings: object) -> Self:
-        """Set the command up with a configuration file."""
-        # Not in the environment: there, a developer's own .env would win.
-        config = folder / "settings.json"
-        config.write_text(json.dumps(({"api_url": sandbox.url} if sandbox else {}) | settings))
-        return cls(config)
-
-    def start(self, *arguments: str | Path, debug: bool = False) -> subprocess.Popen[bytes]:
-        # Without bytecode, every start takes twice as long.
-        kept = ("PATH", "HOME", "SYSTEMROOT", "COVERAGE_PROCESS_START")
-        environment = {name: os.environ[name] for name in kept if name in os.environ}
-        if debug:
-            environment["TAP_CELONIS_AUDIT_LOGLEVEL"] = "DEBUG"
-        return subprocess.Popen(
-            [COMMAND, *arguments],
-            env=environment,
-            bufsize=0,  # what is read here and there must not hide in a buffer
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def sync(self) -> subprocess.Popen[bytes]:
-        return self.start("--config", self.config)
-
-    def run(self, *arguments: str | Path, debug: bool = False) -> Finished:
-        with self.start("--config", self.config, *arguments, debug=debug) as process:
-            return finish(process)
-
-
-def finish(process: subprocess.Popen[bytes], *, read: bytes = b"") -> Finished:
-    try:
-        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return Finished(process.returncode, (read + out).decode(), err.decode())
 
 
 class TestCommand:
