@@ -193,7 +193,9 @@ class Client:
             raise failure("web page", host=host)
         try:
             body, is_odd = _decode(data)
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            raise failure("too deep", path=api.path) from None
+        except ValueError as error:
             raise failure("unreadable", path=api.path) from error
         if not isinstance(body, dict):
             raise failure("unreadable", path=api.path)

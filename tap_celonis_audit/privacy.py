@@ -28,9 +28,10 @@ import re
 import sys
 import unicodedata
 from functools import lru_cache
-from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import unquote
+
+from tap_celonis_audit.values import unused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,9 +159,10 @@ class Pseudonymizer:
         for key, member in members.items():
             read = self._cached_key if len(key) <= _CACHED_LENGTH else self._read_key
             name, meaning = read(key, about)
-            if name in found:  # Two spellings of one address.
-                name = next(other for n in count(2) if (other := f"{name} ({n})") not in found)
-            found[name] = None if member is None else self._value(member, meaning, about)
+            # Two spellings of one address are one afterwards.
+            found[unused(name, found)] = (
+                None if member is None else self._value(member, meaning, about)
+            )
         return found
 
     def _read_key(self, key: str, about: _About) -> tuple[str, _Meaning]:

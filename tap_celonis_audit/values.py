@@ -14,7 +14,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 #: How a character that databases refuse looks in JSON; a whole surrogate pair looks so, too.
 ODD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
@@ -47,7 +51,17 @@ def replace_odd(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
     if isinstance(value, str):
         return _ODD.sub("\ufffd", value)
     if isinstance(value, dict):
-        return {replace_odd(key): replace_odd(member) for key, member in value.items()}
+        found: dict[str, Any] = {}
+        for key, member in value.items():
+            found[unused(_ODD.sub("\ufffd", key), found)] = replace_odd(member)
+        return found
     if isinstance(value, list):
         return [replace_odd(item) for item in value]
     return value
+
+
+def unused(key: str, taken: Container[str]) -> str:
+    """Give a key that an object does not have yet, if need be by a number."""
+    if key not in taken:
+        return key
+    return next(other for number in count(2) if (other := f"{key} ({number})") not in taken)

@@ -99,7 +99,10 @@ class EventStream(sdk.Stream):
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         tap = self.tap
         with tap.failing(self.name):
-            yield from self._follow()
+            try:
+                yield from self._follow()
+            except RecursionError:
+                raise failure("too deep", path=self.api.path) from None
 
     @override
     def peek(self) -> int | None:
