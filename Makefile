@@ -21,7 +21,7 @@ $(UV): | python
 		echo "$(PYTHON) lacks the module venv. On Debian and Ubuntu: apt install python3-venv" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv .tools
-	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8.14'
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13.9'
 
 .PHONY: install
 install: $(UV) python ## Install the tap and its tools into .venv
@@ -35,6 +35,25 @@ lint: install ## Check style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/ty check
+
+# Examples in the documentation, and keys of the sandbox. Tests are full of made-up keys: only what
+# has the form of a real one counts there.
+NO_SECRET := user:password@|_KEY=\.\.\.|_SECRET=\.\.\.|settings_group_validation|sandbox-app-key-1|sends its secret|given.pop
+MADE_UP := KeywordDetector BasicAuthDetector HexHighEntropyString Base64HighEntropyString
+
+.PHONY: secrets
+secrets: install ## Look for credentials in the repository
+	@git ls-files -z ':!tests' ':!*.lock' ':!*requirements.txt' | xargs -0 \
+		$(RUN)/detect-secrets-hook --no-verify --exclude-lines '$(NO_SECRET)'
+	@git ls-files -z tests | xargs -0 \
+		$(RUN)/detect-secrets-hook --no-verify $(addprefix --disable-plugin ,$(MADE_UP))
+
+.PHONY: audit
+audit: $(UV) ## Compare the locked dependencies with the known vulnerabilities
+	@found=$$($(UV) audit --frozen 2>&1); status=$$?; echo "$$found"; \
+	if [ $$status -ne 0 ] && [ -z "$$CI" ] && echo "$$found" | grep -q "error sending request"; then \
+		echo "The list of vulnerabilities cannot be reached from here: nothing was compared."; \
+	else exit $$status; fi
 
 .PHONY: test
 test: lint ## Check style and types, and run all tests

@@ -43,7 +43,7 @@ from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigIn
 from singer_sdk.singerlib.encoding import SingerMessageType
 
 from tap_celonis_audit.errors import TapError
-from tap_celonis_audit.settings import from_environment, problems
+from tap_celonis_audit.settings import from_environment, misspelt, problems
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -262,10 +262,12 @@ class Tap(singer_sdk.Tap):
         for path in value:
             if path != "ENV":
                 config |= _read_object(Path(path).read_bytes, f"The config {path}")
+        schema = cls.config_jsonschema
+        cls.append_builtin_config(schema)
         if "ENV" in value:
-            schema = cls.config_jsonschema
-            cls.append_builtin_config(schema)
             config |= from_environment(os.environ, schema, prefix=cls._env_var_prefix)
+        if "ENV" in value or "MELTANO_EXTRACTOR_NAME" in os.environ:
+            config |= misspelt(os.environ, schema, prefix=cls._env_var_prefix)
         return _ConfigInput(config=config)
 
     @classmethod

@@ -32,6 +32,8 @@ _TYPES: dict[str, tuple[str, type]] = {
 }
 #: A shorter key could be found by trying: whoever holds data can tell a right guess by itself.
 MIN_PSEUDONYMIZATION_KEY = 32
+#: How alike a variable must be to a setting to be taken for a misspelt one.
+_NEAR = 0.8
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
@@ -332,6 +334,30 @@ def from_environment(
         elif kind in {"integer", "object"}:
             with contextlib.suppress(ValueError):
                 found[name] = json.loads(text)
+    return found
+
+
+def misspelt(
+    environ: Mapping[str, str], schema: Mapping[str, Any], *, prefix: str
+) -> dict[str, str]:
+    """Find variables that are nearly a setting, by the name that they would have as one.
+
+    Args:
+        environ: The environment.
+        schema: JSON schema of all settings.
+        prefix: What the names of the variables begin with.
+    """
+    known = [name.upper() for name in schema["properties"]]
+    # Meltano's own for this plugin have two underscores, and plugins that inherit from it put a
+    # name of theirs before the setting's.
+    others = tuple(f"_{name}" for name in known)
+    found = {}
+    for variable in environ:
+        name = variable.removeprefix(prefix)
+        if name == variable or name in known or "__" in variable or name.endswith(others):
+            continue
+        if difflib.get_close_matches(name, known, n=1, cutoff=_NEAR):
+            found[name.lower()] = ""
     return found
 
 

@@ -226,8 +226,8 @@ class Bookmark:
         version = state.get("version", "0")
         if version not in {"0", VERSION}:
             raise TapError(
-                f"The state was written by a newer version of this tap ({version}). Upgrade the "
-                f"tap. Or: {_ADVICE[0].lower()}{_ADVICE[1:]}"
+                "The state was written by a newer version of this tap. Upgrade the tap. Or: "
+                f"{_ADVICE[0].lower()}{_ADVICE[1:]}"
             )
         watermark = _second(value)
         if watermark > now + _MAX_AHEAD_SECONDS:

@@ -172,7 +172,15 @@ def test_variables_in_the_readme_are_settings() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", ".github/CONTRIBUTING.md", "CHANGELOG.md", "docs/speed.md", "bench/README.md"],
+    [
+        "README.md",
+        ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+        "CHANGELOG.md",
+        "bench/README.md",
+        "docs/speed.md",
+        "docs/troubleshooting.md",
+    ],
 )
 def test_links_within_the_repository_lead_somewhere(path: str) -> None:
     file = ROOT / path

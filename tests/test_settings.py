@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from singer_sdk.helpers.capabilities import BATCH_CONFIG, FLATTENING_CONFIG, STREAM_MAPS_CONFIG
 
-from tap_celonis_audit.settings import SCHEMA, Settings, problems
+from tap_celonis_audit.settings import SCHEMA, Settings, misspelt, problems
 from tap_celonis_audit.tap import TapCelonisAudit
 from tap_celonis_audit.windows import BEGINNING
 
@@ -312,3 +312,29 @@ def test_the_sdks_own_settings_are_known() -> None:
     given = {"stream_maps": {}, "flattening_enabled": True, "flattening_max_depth": 1}
     assert complaints(**given) == []
     assert names <= known_settings()["properties"].keys()
+
+
+@pytest.mark.parametrize(
+    ("variable", "found"),
+    [
+        ("TAP_CELONIS_AUDIT_PAGESIZE", {"pagesize": ""}),
+        ("TAP_CELONIS_AUDIT_PSEUDONYMISATION", {"pseudonymisation": ""}),
+        ("TAP_CELONIS_AUDIT_START_DAT", {"start_dat": ""}),
+        ("TAP_CELONIS_AUDIT_PAGE_SIZE", {}),
+        ("TAP_CELONIS_AUDIT_STREAM_MAPS", {}),
+        ("TAP_CELONIS_AUDIT_LOGLEVEL", {}),
+        ("TAP_CELONIS_AUDIT_B_PAGE_SIZE", {}),
+        ("TAP_CELONIS_AUDIT_EAST_APP_KEY", {}),
+        ("TAP_CELONIS_AUDIT__LOAD_SCHEMA", {}),
+        ("TAP_CELONIS_AUDIT__SELECT_FILTER", {}),
+        ("TAP_CELONIS_AUDIT_B__START_DATE", {}),
+        ("TAP_CELONIS_AUDIT_OWNER", {}),
+        ("PAGESIZE", {}),
+    ],
+)
+def test_a_misspelt_variable_is_found(variable: str, found: dict[str, str]) -> None:
+    schema = known_settings()
+    assert misspelt({variable: "s3cret"}, schema, prefix="TAP_CELONIS_AUDIT_") == found
+    for name in found:
+        (problem,) = problems(GOOD | found, schema)
+        assert f'"{name}" is not a setting of this tap: did you mean' in problem

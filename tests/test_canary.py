@@ -1,0 +1,353 @@
+"""Secrets and people are forced through every failure; none of them shows up anywhere."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command import Command, Finished, spellings
+from wire import Wire
+
+from tap_celonis_audit.errors import VERDICTS
+from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
+NOW = "2026-03-01T12:00:00Z"
+ROOT = Path(__file__).resolve().parent.parent
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
+
+#: One is the beginning of another, and they hold what encodings change.
+SECRETS = {
+    "app_key": "CanaryA%41 'b\"c{}\\d",
+    "api_key": "CanaryA%41 'b\"c{}\\d+more/=",
+    "client_id": "CanaryI@%s:&=/+~",
+    "client_secret": "CanaryS%(x)s${HOME}`'\"<>",
+    "pseudonymization_key": "CanaryP%20'\"{}\\ of thirty-two characters",
+}
+PEOPLE = ("canary.one+x@example.com", "kanarienvögel.größe@münchen.example", "Canary O'Doe")
+UUID = "c0ffee00-1234-4bcd-8ef0-00c0ffee0000"
+TOKEN = "CanaryT0ken.in-an.answer"
+OAUTH = ("client_id", "client_secret")
+
+
+def assert_silent(
+    text: str, told: Iterable[str] = (*SECRETS.values(), TOKEN, *PEOPLE, UUID)
+) -> None:
+    found = {s for secret in told for s in spellings(secret) if s.casefold() in text.casefold()}
+    assert found == set()
+
+
+def test_the_search_finds_a_secret_in_every_dress() -> None:
+    secret = SECRETS["api_key"]
+    for dressed in (*spellings(secret), f"Authorization: AppKey {secret}", repr({"k": secret})):
+        with pytest.raises(AssertionError):
+            assert_silent(f"...{dressed}...")
+    for text in (f"AppKey {secret}", f"x:{secret}", f"xy:{secret}"):
+        with pytest.raises(AssertionError):
+            assert_silent(base64.b64encode(text.encode()).decode())
+
+
+def page(status: HTTPStatus, kind: str = "application/json", **headers: str) -> Answer:
+    """Give an answer that tells secrets and people all over."""
+    told = [*SECRETS.values(), *PEOPLE, UUID]
+    body = json.dumps({"title": told, "detail": told, "errorCode": told, "error": "x"})
+    echo = " ".join(told).encode("ascii", "replace").decode()
+    return Answer(status, {"content-type": kind, "x-echo": echo, **headers}, body.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What goes wrong, and what is said about it."""
+
+    says: str
+    answer: Answer | Fault | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    way: tuple[str, ...] = ("app_key",)
+    at: str = "api"
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+JSON_PAGE = page(HTTPStatus.OK)
+LARGE = {"content-type": "application/json", "x-ratelimit-reset": "86400"}
+CASES = {
+    "400": Case("does not understand the request", page(HTTPStatus.BAD_REQUEST)),
+    "401": Case("refused the credentials (401)", page(HTTPStatus.UNAUTHORIZED)),
+    "401 for a user": Case(
+        "refused the credentials (401)", page(HTTPStatus.UNAUTHORIZED), way=("api_key",)
+    ),
+    "403": Case("refused access (403)", page(HTTPStatus.FORBIDDEN)),
+    "403 with OAuth": Case("refused access (403)", page(HTTPStatus.FORBIDDEN), way=OAUTH),
+    "404": Case("has no /log/api/external/audit", page(HTTPStatus.NOT_FOUND)),
+    "418": Case("the unexpected status 418", page(HTTPStatus.IM_A_TEAPOT)),
+    "429": Case("asks to wait", Answer(HTTPStatus.TOO_MANY_REQUESTS, LARGE, b"")),
+    "500": Case("keeps failing (500)", page(HTTPStatus.INTERNAL_SERVER_ERROR)),
+    "503": Case("keeps failing (503)", page(HTTPStatus.SERVICE_UNAVAILABLE, "text/html")),
+    "a web page": Case("a web page instead", page(HTTPStatus.OK, "text/html")),
+    "a page without records": Case("without a list of records", Answer(
+        HTTPStatus.OK, {"content-type": "application/json"}, b'{"content": "canary"}'
+    )),
+    "cut off": Case("keeps breaking", Fault.truncate),
+    "hung up": Case("keeps breaking", Fault.drop),
+    "silence": Case("not answer in time", Fault.hang(3), {"request_timeout_seconds": 1}),
+    "no JSON": Case("unreadable answers", Answer(
+        HTTPStatus.OK, {"content-type": "application/json"}, JSON_PAGE.body[:-1]
+    )),
+    "wrong client": Case(
+        "refused the OAuth client", page(HTTPStatus.UNAUTHORIZED), way=OAUTH, at="token"
+    ),
+    "wrong scope": Case(
+        'does not hold the scope "audit.log:read"',
+        Answer.json(HTTPStatus.BAD_REQUEST, {"error": "invalid_scope", "who": PEOPLE}),
+        way=OAUTH,
+        at="token",
+    ),
+    "no token": Case("sends no usable token", JSON_PAGE, way=OAUTH, at="token"),
+    "token fails": Case(
+        "token endpoint of", page(HTTPStatus.BAD_GATEWAY), way=OAUTH, at="token"
+    ),
+    "no token endpoint": Case(
+        "has no usable token endpoint", page(HTTPStatus.NOT_FOUND), way=OAUTH, at="token"
+    ),
+    "DNS": Case("There is no host", config={"api_url": "https://acme.celonis.invalid"}),
+    "a proxy": Case(
+        "proxy did not let",
+        config={"api_url": "https://acme.celonis.invalid"},
+        environment={"HTTPS_PROXY": "http://canary.one%2Bx%40example.com:CanaryPr0xy@127.0.0.1:9"},
+    ),
+    "wrong types": Case("must be a text", config={
+        "app_key": [SECRETS["app_key"]], "client_secret": {SECRETS["client_secret"]: 1}
+    }),
+    "a misspelt secret": Case("did you mean", config={"app_keys": SECRETS["api_key"]}),
+    "two ways": Case("configured at once", way=("app_key", "api_key")),
+    "an id without a secret": Case("client_secret is missing", way=("client_id",)),
+    "a secret without an id": Case("client_id is missing", way=("client_secret",)),
+    "a line break": Case("line break", config={"app_key": SECRETS["app_key"] + "\n"}),
+    "a secret for a URL": Case("not a URL", config={"api_url": SECRETS["api_key"]}),
+    "a secret in a URL": Case(
+        "user name or password", config={"api_url": "https://CanaryA%41:CanaryPr0xy@acme.example"}
+    ),
+    "a secret for a date": Case("is not a date", config={"start_date": SECRETS["api_key"]}),
+    "a secret for a number": Case("a whole number", config={"page_size": SECRETS["api_key"]}),
+    "a secret for a choice": Case("one of", config={"oauth_client_auth": SECRETS["api_key"]}),
+    "a short key": Case("shorter than 32", config={
+        "pseudonymization": "hmac-sha256", "pseudonymization_key": "CanaryP%20"
+    }),
+    "a secret for a bundle": Case("ca_bundle", config={"ca_bundle": SECRETS["api_key"]}),
+}  # fmt: skip
+
+
+def answer(case: Case, request: Request) -> Answer | Fault | None:
+    """Answer as the case wants; a token is good unless the case is about tokens."""
+    if (request.path == "/oauth2/token") == (case.at == "token"):
+        return case.answer
+    return Answer.json(HTTPStatus.OK, {"access_token": TOKEN, "expires_in": 899})
+
+
+def fail(case: Case, folder: Path, *arguments: str | Path) -> tuple[Finished, Sandbox]:
+    """Run the command at debug level into a failure, among people with secrets."""
+    with Sandbox(days=0, now=NOW) as sandbox:
+        for number, name in enumerate(PEOPLE):
+            at = f"2026-02-28T10:00:0{number}.000Z"
+            record = {"userId": f"{UUID} ({name})", "event": name, "timestamp": at}
+            sandbox.audit.add(record | {"message": {name: name}})
+        sandbox.hook = lambda _, request: answer(case, request)
+        settings = {name: SECRETS[name] for name in case.way} | {"max_retries": 1} | case.config
+        command = Command.of(folder, sandbox, **settings)
+        return command.run(*arguments, debug=True, **case.environment), sandbox
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_failure_tells_a_secret_or_a_person(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    finished, _ = fail(case, tmp_path)
+    assert finished.status == 1
+    assert_silent(finished.err)
+    assert "CanaryPr0xy" not in finished.err
+    assert "Traceback" not in finished.err
+    errors = [line for line in finished.err.splitlines() if "| ERROR " in line]
+    assert any(case.says in line for line in errors)
+    assert_silent(finished.out, SECRETS.values())
+    for line in finished.out.splitlines():
+        message = json.loads(line)
+        if message["type"] == "STATE":
+            assert_silent(line)
+    for line in errors:
+        assert_in_troubleshooting(line)
+
+
+def headings() -> list[str]:
+    return re.findall(r"^### `(.+)`$", TROUBLESHOOTING.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def assert_in_troubleshooting(line: str) -> None:
+    """Check that the page for those who meet a message has it, facts aside."""
+    patterns = [re.sub(r"<[^>]*>", ".+", re.escape(heading)) for heading in headings()]
+    message = line.rpartition(" | ")[2].strip()
+    message = re.sub(r"^(audit_logs|login_history): (not \w+\. )?", "", message)
+    assert any(re.match(pattern, message) for pattern in patterns), message
+
+
+@pytest.mark.parametrize("row", VERDICTS)
+def test_the_page_for_failures_has_every_verdict(row: str) -> None:
+    facts = {name: name for name in re.findall(r"\{(\w+)\}", VERDICTS[row].text)}
+    assert_in_troubleshooting(VERDICTS[row].text.format(**facts))
+
+
+def test_the_page_for_failures_has_no_message_that_nobody_meets() -> None:
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tap_celonis_audit").glob("**/*.py")
+    )
+    said = re.sub(r'"\s*\n\s*f?"', "", source).replace("{{", "{").replace("}}", "}")
+    said = re.sub(r"\{[^{}]*\}", "<>", said)
+    for heading in headings():
+        parts = re.split(r"<[^>]*>", heading)
+        assert max(parts, key=len).strip() in said, heading
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("at", ["api", "token"])
+def test_another_origin_hears_nothing(tmp_path: Path, status: int, at: str) -> None:
+    heard: list[bytes] = []
+
+    def record(connection: socket.socket, head: bytes) -> None:
+        heard.append(head)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    with Wire(record) as other:
+        case = Case(
+            "redirects instead of answering",
+            page(HTTPStatus(status), location=f"{other.url}/{SECRETS['app_key'][:7]}"),
+            way=OAUTH if at == "token" else ("app_key",),
+            at=at,
+        )
+        finished, sandbox = fail(case, tmp_path)
+    assert heard == []
+    assert finished.status == 1
+    assert f"redirects instead of answering ({status})" in finished.err
+    assert_silent(finished.err + finished.out)
+    assert other.url not in finished.err
+    assert len(sandbox.requests) >= 1
+
+
+STATES: dict[str, Any] = {
+    "another team's": {"version": "1", "team": "canary.one+x@example.com"},
+    "damaged": {"version": "1", "team": "127.0.0.1", "watch": PEOPLE[0]},
+    "newer": {"version": PEOPLE[1], "team": "127.0.0.1"},
+    "no time": {"version": "1", "team": "127.0.0.1", "replication_key_value": PEOPLE[0]},
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_is_refused_is_not_quoted(tmp_path: Path, name: str) -> None:
+    at = {"replication_key_value": "2026-02-28T00:00:00Z", "start": "2026-02-27T00:00:00Z"}
+    state = tmp_path / "state.json"
+    bookmarks = {"audit_logs": at | {"watch_start": "2026-02-27T00:00:00Z"} | STATES[name]}
+    state.write_text(json.dumps({"bookmarks": bookmarks}))
+    finished, _ = fail(Case(""), tmp_path, "--state", state)
+    assert finished.status == 1
+    assert_silent(finished.err)
+    assert "Traceback" not in finished.err
+
+
+def interrupt(at: int) -> Callable[[Sandbox, Request], Answer | None]:
+    """Let the requests fail from a certain one on."""
+    count = itertools.count(1)
+    return lambda _, __: page(HTTPStatus.FORBIDDEN) if next(count) >= at else None
+
+
+def test_a_run_that_fails_in_the_middle_is_resumed_without_loss(tmp_path: Path) -> None:
+    with Sandbox(days=3, now=NOW) as sandbox:
+        command = Command.of(tmp_path, sandbox, app_key=sandbox.app_key, page_size=20)
+        sandbox.hook = interrupt(at=12)
+        first = command.run(debug=True)
+        assert first.status == 1
+        assert_silent(first.err)
+        state = tmp_path / "state.json"
+        states = [line for line in first.out.splitlines() if '"type":"STATE"' in line]
+        state.write_text(json.dumps(json.loads(states[-1])["value"]))
+        sandbox.hook = None
+        second = command.run("--state", state, debug=True)
+        assert second.status == 0
+        ids = [
+            json.loads(line)["record"]["event_id"]
+            for line in (first.out + second.out).splitlines()
+            if '"type":"RECORD"' in line
+        ]
+        settled = "2026-03-01T11:58"
+        expected = [
+            event
+            for log in (sandbox.audit, sandbox.logins)
+            for event in log.visible
+            if event["timestamp"] < settled
+        ]
+    assert len(set(ids)) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--about"],
+        ["--about", "--format=json"],
+        ["--about", "--format=markdown"],
+        ["--discover"],
+        ["--test"],
+        ["--test=schema"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_else_that_the_command_does_tells_a_secret(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    case = Case("", page(HTTPStatus.UNAUTHORIZED), {
+        "pseudonymization": "hmac-sha256",
+        "pseudonymization_key": SECRETS["pseudonymization_key"],
+    })  # fmt: skip
+    finished, _ = fail(case, tmp_path, *arguments)
+    assert finished.out + finished.err
+    assert_silent(finished.out + finished.err)
+
+
+def test_meltano_does_not_log_a_secret(tmp_path: Path) -> None:
+    log = tmp_path / "meltano.log"
+    with Sandbox(days=0, now=NOW) as sandbox:
+        sandbox.hook = lambda _, __: page(HTTPStatus.UNAUTHORIZED)
+        mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "PYTHONDONTWRITEBYTECODE")
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(mine)},
+            "MELTANO_CLI_LOG_LEVEL": "debug",
+            "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
+            "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path / 'meltano.db'}",
+            "TAP_CELONIS_AUDIT_API_URL": sandbox.url,
+            "TAP_CELONIS_AUDIT_APP_KEY": SECRETS["app_key"],
+        }
+        with log.open("wb") as output:
+            status = subprocess.run(
+                [
+                    Path(sys.executable).with_name("meltano"),
+                    *("--env-file", os.devnull, "--environment", "prod"),
+                    *("invoke", "tap-celonis-audit"),
+                ],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=300,
+            ).returncode
+    text = log.read_text(encoding="utf-8")
+    assert status != 0
+    assert "refused the credentials (401)" in text
+    assert_silent(text)
