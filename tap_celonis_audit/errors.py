@@ -187,13 +187,6 @@ VERDICTS = {
         "Celonis keeps sending unreadable answers to {path}. Try again later; if it stays, ask "
         "Celonis support.",
     ),
-    "too deep": Verdict(
-        Action.FAIL,
-        Who.CELONIS,
-        Lack.READABLE,
-        "Celonis answers {path} with an event that is nested too deeply to be read. Please report "
-        "this.",
-    ),
     "too large": Verdict(
         Action.FAIL,
         Who.CONFIGURATION,
