@@ -192,7 +192,7 @@ class Client:
         if "html" in kind or data[:64].lstrip().startswith(b"<"):
             raise failure("web page", host=host)
         try:
-            body, is_odd = _decode(data)
+            body, is_odd = _decode(data, api.long_list)
         except RecursionError:
             raise failure("too deep", path=api.path) from None
         except ValueError as error:
@@ -209,18 +209,28 @@ class _Own(threading.local):
         self.session = make()
 
 
-def _decode(data: bytes) -> tuple[Any, bool]:
+def _decode(data: bytes, long_list: str | None = None) -> tuple[Any, bool]:
     """Read JSON; tell whether its texts may hold characters that databases refuse.
 
     Of a key that stands twice, the last one counts.
     """
     try:
-        value = msgspec.json.decode(data)
+        value = _decode_around(data, long_list) if long_list else msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # The standard library reads some things more: other encodings, NaN, halves of surrogate
         # pairs. What is no number that others could read is kept as text.
         return json.loads(data, parse_constant=str, parse_float=_float, parse_int=_int), True
     return value, b"\\u" in data and ODD_ESCAPE.search(data) is not None
+
+
+def _decode_around(data: bytes, long_list: str) -> object:
+    """Read a JSON object, but leave the items of a list in it as they are."""
+    try:
+        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        items = msgspec.json.decode(members.pop(long_list), type=list[msgspec.Raw])
+    except (KeyError, msgspec.ValidationError):
+        return msgspec.json.decode(data)
+    return {name: msgspec.json.decode(raw) for name, raw in members.items()} | {long_list: items}
 
 
 def _float(text: str) -> float | str:

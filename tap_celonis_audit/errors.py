@@ -346,10 +346,14 @@ class Api:
     path: str
     scope: str
     """OAuth scope, in the spelling with ``:read``."""
-    permission: str
-    """As it is labelled in the team permissions."""
-    newer_permission: str
+    permission: str = ""
+    """As it is labelled in the team permissions, if that is documented."""
+    newer_permission: str = ""
     """As newer versions of the product label it."""
+    oauth_only: bool = False
+    """Whether Celonis documents it for OAuth clients alone."""
+    long_list: str | None = None
+    """The member of an answer that may be so long that its items are not decoded at once."""
 
     @property
     def grant(self) -> str:
@@ -359,8 +363,13 @@ class Api:
 
 def grant(apis: Iterable[Api]) -> str:
     """Say how an administrator grants the use of several APIs."""
-    labels = (f'"{api.permission}" ("{api.newer_permission}" in newer versions)' for api in apis)
-    return f"Tick {' and '.join(labels)} for this application in {PERMISSIONS_PAGE}"
+    labels = [
+        f'"{api.permission}" ("{api.newer_permission}" in newer versions)'
+        for api in apis
+        if api.permission
+    ]
+    what = f"Tick {' and '.join(labels)}" if labels else "Tick what it takes (it is not documented)"
+    return f"{what} for this application in {PERMISSIONS_PAGE}"
 
 
 _STATUSES: dict[int, str] = {
@@ -390,7 +399,14 @@ def judge_status(
         oauth: Whether an OAuth token was sent.
         wait_seconds: How long Celonis asks to wait.
     """
-    scope = f', and grant its OAuth client the scope "{api.scope}"' if oauth else ""
+    advice = api.grant
+    if oauth:
+        advice += f', and grant its OAuth client the scope "{api.scope}"'
+    elif api.oauth_only:
+        advice = (
+            "Celonis documents this API for OAuth clients only. Give client_id and client_secret "
+            f'of one with the scope "{api.scope}", or deselect the stream'
+        )
     case = _STATUSES.get(status) or _CLASSES.get(status // 100, "another status")
     if case == "401" and oauth:
         case = "401 token"
@@ -399,7 +415,7 @@ def judge_status(
         status=status,
         host=host,
         path=api.path,
-        grant=api.grant + scope,
+        grant=advice,
         support=support_id(body),
     )
     error.wait_seconds = wait_seconds

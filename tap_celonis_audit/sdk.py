@@ -9,6 +9,8 @@
 * What is done for each record (`Stream._process_record`, `Stream._write_record_message`): the SDK
   looks for children, asks for each value whether it is selected, and takes each record through its
   maps; most runs have nothing of that, and then it is most of the work.
+* The message that a new version of a table is there (`Stream._write_activate_version_message`): the
+  SDK writes it before the first record, and a run that fails after it would leave an empty table.
 * Validation of the configuration (`Tap._validate_config`): the SDK quotes wrong values, secrets
   too, and does not say what to do.
 * `Tap.sync_all`, which is declared final: one stream that fails must not keep the others from
@@ -129,6 +131,15 @@ class Stream(singer_sdk.Stream):
         partition_context: Context | None = None,
     ) -> None:
         pass  # Neither children nor partitions.
+
+    def activate_version(self) -> None:
+        """Tell the target that what this run did not write is gone, if that is wished."""
+        if self._stream_version is not None:
+            super()._write_activate_version_message(self._stream_version)
+
+    @override
+    def _write_activate_version_message(self, full_table_version: int) -> None:
+        pass
 
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:

@@ -124,6 +124,23 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         description="How late an event may appear in Celonis and still be picked up",
     ),
     th.Property(
+        "include_internal_members",
+        th.BooleanType,
+        default=True,
+        title="Internal members",
+        description="Whether members includes the staff and services of Celonis",
+    ),
+    th.Property(
+        "emit_activate_version_messages",
+        th.BooleanType,
+        default=False,
+        title="Remove what is gone",
+        description=(
+            "After each complete copy of members and permissions, tell the target to remove the "
+            "rows that are not in it. Only for tables that hold a single team"
+        ),
+    ),
+    th.Property(
         "request_timeout_seconds",
         th.IntegerType(minimum=1),
         default=60,
@@ -218,6 +235,7 @@ class Settings:
     max_parallel_requests: int
     settle_seconds: int
     late_arrival_seconds: int
+    include_internal_members: bool
     request_timeout_seconds: int
     max_retries: int
     max_rate_limit_wait_seconds: int
@@ -254,6 +272,7 @@ class Settings:
             max_parallel_requests=config.get("max_parallel_requests", 4),
             settle_seconds=config.get("settle_seconds", 120),
             late_arrival_seconds=config.get("late_arrival_seconds", 21_600),
+            include_internal_members=config.get("include_internal_members", True),
             request_timeout_seconds=config.get("request_timeout_seconds", 60),
             max_retries=config.get("max_retries", 8),
             max_rate_limit_wait_seconds=config.get("max_rate_limit_wait_seconds", 900),
@@ -281,6 +300,9 @@ def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     found += _date_problems(config)
     found += _bundle_problems(config)
     found += _pseudonymization_problems(config)
+    if config.get("emit_activate_version_messages") and config.get("batch_config"):
+        # Batches do not say of which version their rows are: all of them would be removed.
+        found.append("emit_activate_version_messages does not work with batch_config. Remove one.")
     return found
 
 

@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from singer_sdk import Stream
 
     from tap_celonis_audit.errors import Api
-    from tap_celonis_audit.streams.events import EventStream
 
 
 class TapCelonisAudit(sdk.Tap):
-    """Singer tap for the audit log and login history of a Celonis team."""
+    """Singer tap for the usage data of a Celonis team."""
 
     name = "tap-celonis-audit"
     config_jsonschema: ClassVar[dict[str, Any]] = SCHEMA
@@ -90,7 +89,7 @@ class TapCelonisAudit(sdk.Tap):
         return now if server is None else min(now, server)
 
     @override
-    def discover_streams(self) -> list[EventStream]:
+    def discover_streams(self) -> list[sdk.Stream]:
         return [stream(self) for stream in STREAMS]
 
     @override

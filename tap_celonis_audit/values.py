@@ -3,8 +3,10 @@
 | column | text | number, true, false | array | object |
 |---|---|---|---|---|
 | text | as it is | its JSON text | its JSON text | its JSON text |
+| texts | one text | one JSON text | a text for each item but null | one JSON text |
 | open object | `{"text": …}` | `{"value": …}` | `{"items": …}` | as it is |
 | boolean | null, and kept in `additional_fields`, unless it is true or false | | | |
+| integer | null, and kept in `additional_fields`, unless it is whole, as digits too | | | |
 
 Texts keep every character but two kinds that databases refuse: NUL and halves of surrogate pairs
 become U+FFFD, the replacement character.
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 #: How a character that databases refuse looks in JSON; a whole surrogate pair looks so, too.
 ODD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _ODD = re.compile("[\x00\ud800-\udfff]")
+_DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
+#: Databases have integers of 64 bits.
+_BEYOND = 2**63
 
 
 def as_text(value: object) -> str | None:
@@ -44,6 +49,25 @@ def as_object(value: object) -> dict[str, Any] | None:
 def as_boolean(value: object) -> bool | None:
     """Make a boolean column's value of whatever came; None also if it is not one."""
     return value if isinstance(value, bool) else None
+
+
+def as_integer(value: object) -> int | None:
+    """Make an integer column's value of whatever came; None also if it is not one."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if -_BEYOND <= value < _BEYOND else None
+
+
+def as_texts(value: object) -> list[str] | None:
+    """Make the value of a list of texts of whatever came; nulls in it tell nothing."""
+    if value is None:
+        return None
+    items = value if isinstance(value, list) else [value]
+    return [text for item in items if (text := as_text(item)) is not None]
 
 
 def replace_odd(value: Any) -> Any:  # noqa: ANN401 -- any JSON value

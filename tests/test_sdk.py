@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 REPLACED: dict[tuple[type, type], set[str]] = {
     (sdk.Stream, singer_sdk.Stream): {
         "get_replication_key_signpost",
+        "_write_activate_version_message",
         "_increment_stream_state",
         "_write_starting_replication_value",
         "_process_record",
@@ -59,6 +60,7 @@ CODE: dict[tuple[type, str], str] = {
     (RecordMessage, "to_dict"): "53c7070ce3a8",
     (RecordMessage, "__post_init__"): "3134b2b8d7a3",
     (SelectionMask, "__missing__"): "8e12221fa39d",
+    (singer_sdk.Stream, "_write_activate_version_message"): "e175bf0df05e",
     (singer_sdk.Stream, "sync"): "376f3eae3139",
     (singer_sdk.Stream, "_sync_records"): "12b501fe43f0",
     (singer_sdk.Stream, "_sync_batches"): "74e6f048a4d5",

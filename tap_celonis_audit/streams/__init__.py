@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from tap_celonis_audit.streams.audit_logs import AuditLogsStream
 from tap_celonis_audit.streams.login_history import LoginHistoryStream
+from tap_celonis_audit.streams.members import MembersStream
+from tap_celonis_audit.streams.permissions import PermissionsStream
 
-STREAMS = (AuditLogsStream, LoginHistoryStream)
+STREAMS = (AuditLogsStream, LoginHistoryStream, MembersStream, PermissionsStream)
 
-__all__ = ["STREAMS", "AuditLogsStream", "LoginHistoryStream"]
+__all__ = [
+    "STREAMS",
+    "AuditLogsStream",
+    "LoginHistoryStream",
+    "MembersStream",
+    "PermissionsStream",
+]
