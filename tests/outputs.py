@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tap_celonis_audit.sdk import LineWriter
+from tap_celonis_audit.streams.events import EventStream
 from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
@@ -59,9 +60,11 @@ class Output(LineWriter):
 def run_tap(
     config: dict[str, Any], *, state: dict[str, Any] | None, lines: int | None = None
 ) -> Output:
-    """Run the tap in this process, up to a line if one is given."""
+    """Copy the logs in this process, up to a line if one is given."""
     output = Output(lines)
     tap = TapCelonisAudit(config=config, state=state, message_writer=output)
+    for stream in tap.streams.values():
+        stream.selected = isinstance(stream, EventStream)
     try:
         tap.sync_all()
     except KilledError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ def own_settings() -> dict[str, dict[str, Any]]:
     """Give the settings without the SDK's, which a tap adds to the schema when it is made."""
     theirs: dict[str, Any] = {"properties": {}}
     TapCelonisAudit.append_builtin_config(theirs)
-    return {name: spec for name, spec in SETTINGS.items() if name not in theirs["properties"]}
+    return {name: spec for name, spec in SETTINGS.items() if spec != theirs["properties"].get(name)}
+
+
+def written(value: object) -> str:
+    """Write a default as an environment holds it."""
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def plugin() -> dict[str, Any]:
@@ -108,7 +114,7 @@ def test_meltano_knows_a_setting_as_the_tap_does(name: str) -> None:
 def test_the_example_environment_shows_the_defaults(name: str) -> None:
     value, default = example_variables()[name], SETTINGS[name].get("default")
     if default is not None:
-        assert value == str(default)
+        assert value == written(default)
     if SETTINGS[name].get("secret"):
         assert value == "", "a secret has no example"
 
@@ -128,7 +134,7 @@ def test_the_readme_describes_a_setting(name: str) -> None:
     assert (mark == "secret") == spec.get("secret", False)
     assert (mark == "required") == (name in SCHEMA["required"])
     if "default" in spec:
-        assert default == f"`{spec['default']}`"
+        assert default == f"`{written(spec['default'])}`"
     else:
         assert not re.fullmatch(r"`?\d+`?", default), "there is no such default"
     assert meaning
@@ -139,7 +145,13 @@ def test_the_readme_describes_a_setting(name: str) -> None:
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 def test_the_readme_describes_every_column(stream: Any) -> None:
     columns = dict(tables(README, "column", "type", "meaning"))[stream.name]
-    kinds = {"string": "text", "boolean": "boolean", "object": "object"}
+    kinds = {
+        "string": "text",
+        "boolean": "boolean",
+        "integer": "integer",
+        "object": "object",
+        "array": "array",
+    }
     expected = {}
     for name, spec in stream.schema["properties"].items():
         (kind,) = set(spec["type"]) - {"null"}
