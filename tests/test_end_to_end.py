@@ -31,6 +31,8 @@ TIMEOUT_SECONDS = 300
 
 NOW = "2026-03-01T12:00:00Z"
 SETTLE = timedelta(seconds=120)
+#: Rows that no later run said were gone.
+THERE: LiteralString = " WHERE _sdc_deleted_at IS NULL"
 TWIN = {
     "userId": "8161c24e-2b32-44eb-bedb-ede2267be989 (zoë.łuczak@example.com)",
     "userRole": "ADMIN",
@@ -56,12 +58,13 @@ class Pipeline:
     environment: dict[str, str]
     url: str
     schema: str
+    project: Path = ROOT
 
     def meltano(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [str(BIN / "meltano"), "--env-file", os.devnull, "--environment", "sandbox"]
         return subprocess.run(
             [*command, *arguments],
-            cwd=ROOT,
+            cwd=self.project,
             env=self.environment | variables,
             capture_output=True,
             text=True,
@@ -69,8 +72,11 @@ class Pipeline:
             timeout=TIMEOUT_SECONDS,
         )
 
-    def run(self, *options: str, **variables: str) -> None:
-        result = self.meltano("run", *options, "tap-celonis-audit", "target-postgres", **variables)
+    def run(
+        self, *options: str, taps: tuple[str, ...] = ("tap-celonis-audit",), **variables: str
+    ) -> None:
+        pipelines = [name for tap in taps for name in (tap, "target-postgres")]
+        result = self.meltano("run", *options, *pipelines, **variables)
         assert result.returncode == 0, result.stderr[-5000:]
 
     def ask(self, query: LiteralString, *parameters: object) -> list[tuple[Any, ...]]:
@@ -86,6 +92,13 @@ class Pipeline:
             "SELECT timestamp, authentication_event_type, email, success FROM login_history"
         )
         return Counter(self.ask(query))
+
+    def members(self) -> set[tuple[Any, ...]]:
+        return set(self.ask(f"SELECT user_id, email, array_length(groups, 1) FROM members{THERE}"))
+
+    def permissions(self) -> Counter[tuple[Any, ...]]:
+        query: LiteralString = f"SELECT subject_id, object_id, actions FROM permissions{THERE}"
+        return Counter((*ids, tuple(actions)) for *ids, actions in self.ask(query))
 
     def written(self) -> dict[str, tuple[Any, ...]]:
         """Tell when each row was written last, to see which ones a run wrote again."""
@@ -112,6 +125,24 @@ def login_truth(sandbox: Sandbox) -> Counter[tuple[Any, ...]]:
         (at(e["timestamp"]), e["authenticationEventType"], e["email"], e["success"])
         for e in sandbox.logins.visible
         if at(e["timestamp"]) < settled(sandbox)
+    )
+
+
+def members_truth(sandbox: Sandbox) -> set[tuple[Any, ...]]:
+    return {
+        (
+            member["userId"],
+            member["nameAndEmail"].rpartition("(")[2].rstrip(")"),
+            len(member["group"]) or None,
+        )
+        for member in sandbox.members.visible
+    }
+
+
+def permissions_truth(sandbox: Sandbox) -> Counter[tuple[Any, ...]]:
+    return Counter(
+        (each["subjectId"], each["objectId"], tuple(each["actions"]))
+        for each in sandbox.grants.visible
     )
 
 
@@ -196,6 +227,22 @@ def test_every_settled_event_arrives_once(loaded: Pipeline, sandbox: Sandbox) ->
     assert loaded.ask("SELECT count(DISTINCT event_id) FROM audit_logs") == [(truth.total(),)]
 
 
+def test_members_and_permissions_arrive_whole(loaded: Pipeline, sandbox: Sandbox) -> None:
+    assert loaded.members() == members_truth(sandbox)
+    assert loaded.permissions() == permissions_truth(sandbox)
+    assert len(loaded.members()) > 300
+    group = "SELECT count(*) FROM members, unnest(groups) AS g WHERE g ->> 'team_role' = 'ANALYST'"
+    assert loaded.ask(group) == [
+        (
+            sum(
+                group["teamRole"] == "ANALYST"
+                for member in sandbox.members.visible
+                for group in member["group"]
+            ),
+        )
+    ]
+
+
 def test_the_columns_have_the_types_of_their_values(loaded: Pipeline) -> None:
     columns = loaded.ask(
         "SELECT table_name, column_name, data_type FROM information_schema.columns"
@@ -233,20 +280,55 @@ def test_the_columns_have_the_types_of_their_values(loaded: Pipeline) -> None:
             "team": text,
             "additional_fields": "jsonb",
         },
+        "members": {
+            "user_id": text,
+            "name_and_email": text,
+            "name": text,
+            "email": text,
+            "user_role": text,
+            "status": text,
+            "last_login": text,
+            "last_login_at": moment,
+            "inactivity_days": "bigint",
+            "groups": "ARRAY",
+            "team": text,
+            "additional_fields": "jsonb",
+        },
+        "permissions": {
+            "permission_id": text,
+            "subject_name": text,
+            "subject_type": text,
+            "subject_id": text,
+            "groups": text,
+            "role": text,
+            "service": text,
+            "object_name": text,
+            "object_type": text,
+            "object_id": text,
+            "actions": "ARRAY",
+            "team": text,
+            "additional_fields": "jsonb",
+        },
     }
 
 
-def test_event_id_is_the_primary_key(loaded: Pipeline) -> None:
+def test_the_primary_keys_are_those_of_the_streams(loaded: Pipeline) -> None:
     keys = loaded.ask(
         "SELECT constraints.table_name, usage.column_name"
         " FROM information_schema.table_constraints AS constraints"
         " JOIN information_schema.key_column_usage AS usage USING (constraint_schema,"
         " constraint_name) WHERE constraint_type = 'PRIMARY KEY' AND constraint_schema = %s"
-        " ORDER BY 1",
+        " ORDER BY 1, 2",
         loaded.schema,
     )
 
-    assert keys == [("audit_logs", "event_id"), ("login_history", "event_id")]
+    assert keys == [
+        ("audit_logs", "event_id"),
+        ("login_history", "event_id"),
+        ("members", "team"),
+        ("members", "user_id"),
+        ("permissions", "permission_id"),
+    ]
 
 
 def test_messages_can_be_queried_as_json(loaded: Pipeline) -> None:
@@ -381,12 +463,105 @@ def test_without_meltano_a_pipe_is_enough(
         ).stdout
 
     assert tap.returncode == 0
-    assert set(json.loads(state.splitlines()[-1])["bookmarks"]) == {"audit_logs", "login_history"}
+    assert set(json.loads(state.splitlines()[-1])["bookmarks"]) == {
+        "audit_logs",
+        "login_history",
+        "members",
+        "permissions",
+    }
     lines = (tmp_path / "audit_logs.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert Counter((at(r["timestamp"]), r["event"]) for r in records) == Counter(
         row[:2] for row in audit_truth(sandbox).elements()
     )
+
+
+def test_people_and_permissions_that_are_gone(loaded: Pipeline) -> None:
+    """What vanishes between two runs is marked, and with `hard_delete` deleted."""
+    schema = f"{loaded.schema}_gone"
+    wishes = {
+        "TAP_CELONIS_AUDIT_EMIT_ACTIVATE_VERSION_MESSAGES": "true",
+        "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
+    }
+    try:
+        with Sandbox(seed=3, days=1, now=NOW) as sandbox:
+            url, key = sandbox.url, sandbox.app_key
+            wishes |= {"TAP_CELONIS_AUDIT_API_URL": url, "TAP_CELONIS_AUDIT_APP_KEY": key}
+            gone = replace(loaded, schema=schema, environment=loaded.environment | wishes)
+            gone.run("--state-id-suffix=gone")
+            people, logs = members_truth(sandbox), gone.audit_logs()
+            assert gone.members() == people
+
+            sandbox.happen(joins=2, leaves=3, grants=2, revocations=4)
+            gone.run("--state-id-suffix=gone")
+            assert gone.members() == members_truth(sandbox) != people
+            assert gone.permissions() == permissions_truth(sandbox)
+            assert gone.ask("SELECT count(*) FROM members WHERE _sdc_deleted_at IS NOT NULL") == [
+                (3,)
+            ]
+            latest: LiteralString = (
+                "SELECT user_id FROM members WHERE (team, _sdc_sync_started_at) IN"
+                " (SELECT team, max(_sdc_sync_started_at) FROM members GROUP BY team)"
+            )
+            assert {user for (user,) in gone.ask(latest)} == {
+                user for user, *_ in members_truth(sandbox)
+            }
+
+            gone.run("--state-id-suffix=gone", TARGET_POSTGRES_HARD_DELETE="true")
+            assert gone.ask("SELECT count(*) FROM members") == [(len(sandbox.members),)]
+            assert gone.ask("SELECT count(*) FROM permissions") == [(len(sandbox.grants),)]
+            assert gone.audit_logs() == logs
+    finally:
+        drop_schema(loaded.url, schema)
+
+
+SECOND_TEAM = """
+  - name: tap-celonis-audit-b
+    inherit_from: tap-celonis-audit
+"""
+
+
+def test_two_teams_share_the_tables(loaded: Pipeline, tmp_path: Path) -> None:
+    """One plugin inherits from the other; rows and states do not mix."""
+    project = (ROOT / "meltano.yml").read_text(encoding="utf-8")
+    before, loaders, after = project.partition("\n  loaders:\n")
+    assert loaders
+    (tmp_path / "meltano.yml").write_text(before + SECOND_TEAM + loaders + after, encoding="utf-8")
+    (tmp_path / ".meltano").mkdir()
+    for plugins in ("extractors", "loaders"):  # installed already
+        (tmp_path / ".meltano" / plugins).symlink_to(ROOT / ".meltano" / plugins)
+    schema = f"{loaded.schema}_teams"
+    try:
+        with (
+            Sandbox(seed=1, days=1, now=NOW) as one,
+            Sandbox(seed=2, days=1, now=NOW) as other,
+        ):
+            settings = {
+                "TAP_CELONIS_AUDIT_API_URL": one.url,
+                "TAP_CELONIS_AUDIT_APP_KEY": one.app_key,
+                "TAP_CELONIS_AUDIT_B_API_URL": other.url.replace("127.0.0.1", "localhost"),
+                "TAP_CELONIS_AUDIT_B_APP_KEY": other.app_key,
+                "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
+            }
+            both = replace(
+                loaded, schema=schema, environment=loaded.environment | settings, project=tmp_path
+            )
+            teams = (one, other)
+            for _ in range(2):
+                for team in teams:
+                    team.happen(audit=5, logins=5, joins=1)
+                both.run(taps=("tap-celonis-audit", "tap-celonis-audit-b"))
+                assert both.audit_logs() == audit_truth(one) + audit_truth(other)
+                assert both.login_history() == login_truth(one) + login_truth(other)
+                assert both.members() == members_truth(one) | members_truth(other)
+                assert both.permissions() == permissions_truth(one) + permissions_truth(other)
+            rows: LiteralString = "SELECT team, count(*) FROM members GROUP BY team ORDER BY team"
+            assert both.ask(rows) == [
+                ("127.0.0.1", len(one.members)),
+                ("localhost", len(other.members)),
+            ]
+    finally:
+        drop_schema(loaded.url, schema)
 
 
 @pytest.mark.usefixtures("loaded")

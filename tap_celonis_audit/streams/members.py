@@ -28,6 +28,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tap_celonis_audit.client import Answer
     from tap_celonis_audit.reader import Page
 
 _NAME_AND_EMAIL = re.compile(r"(.*\S)?\s*\(([^()\s]+@[^()\s]+)\)", re.DOTALL)
@@ -107,7 +108,7 @@ class MembersStream(TableStream):
 
     @override
     def peek(self) -> int | None:
-        return self._page(0, 1).total
+        return self._page(self._ask(0, 1), 1).total
 
     @override
     def snapshot(self) -> Iterable[dict[str, Any]]:
@@ -159,27 +160,23 @@ class MembersStream(TableStream):
         return found
 
     def _fetch(self, number: int) -> Part:
-        page = self._page(number, self.tap.settings.page_size)
-        # Kept as JSON: that takes a fifth of the memory.
-        records = [
-            (as_text(record.get("userId")) or "", msgspec.json.encode(record))
-            for record in page.records
-        ]
-        return Part(
-            [(key or content.decode(), content) for key, content in records], page.total, page.limit
+        answer = self._ask(number, self.tap.settings.page_size)
+        page = self._page(answer, self.tap.settings.page_size)
+        parts = []
+        for record in replace_odd(page.records) if answer.is_odd else page.records:
+            # Kept as JSON: that takes a fifth of the memory.
+            content = msgspec.json.encode(record)
+            parts.append((as_text(record.get("userId")) or content.decode(), content))
+        return Part(parts, page.total, page.limit)
+
+    def _ask(self, number: int, size: int) -> Answer:
+        internal = "true" if self.tap.settings.include_internal_members else "false"
+        return self.tap.client.get(
+            self.api, {"includeInternal": internal, "pageNumber": number, "pageSize": size}
         )
 
-    def _page(self, number: int, size: int) -> Page:
-        answer = self.tap.client.get(
-            self.api,
-            {
-                "includeInternal": str(self.tap.settings.include_internal_members).lower(),
-                "pageNumber": number,
-                "pageSize": size,
-            },
-        )
-        body = replace_odd(answer.body) if answer.is_odd else answer.body
-        return make_page(body, size=size, path=self.api.path)
+    def _page(self, answer: Answer, size: int) -> Page:
+        return make_page(answer.body, size=size, path=self.api.path)
 
 
 def split_name(text: str | None) -> tuple[str | None, str | None]:

@@ -85,15 +85,16 @@ class PermissionsStream(TableStream):
 
     @override
     def peek(self) -> int | None:
-        return len(self._export())
+        return len(self._export()[0])
 
     @override
     def snapshot(self) -> Iterable[dict[str, Any]]:
-        export = self._export()
+        items, is_odd = self._export()
+        unpack = _unpack_odd if is_odd else _unpack
         # Twice over the export, so that no more than one item is unpacked at a time.
-        shown = Counter(map(self._base, map(_unpack, export)))
+        shown = Counter(self._base(unpack(item)) for item in items)
         alike: dict[bytes, list[dict[str, Any]]] = {}
-        for record in map(_unpack, export):
+        for record in map(unpack, items):
             base = self._base(record)
             if shown[base] == 1:
                 yield self._row(record, event_id(base, ordinal=0))
@@ -118,14 +119,13 @@ class PermissionsStream(TableStream):
     def _row(self, record: dict[str, Any], permission_id: str) -> dict[str, Any]:
         return {"permission_id": permission_id, **self.row(record)}
 
-    def _export(self) -> list[msgspec.Raw]:
+    def _export(self) -> tuple[list[Any], bool]:
+        """Give the items, mostly still as JSON, and whether there may be odd texts in them."""
         answer = self.tap.client.get(self.api, {})
         items = (answer.body or {}).get("permissions")
         if not isinstance(items, list):
             raise TapError(f"Celonis answers {self.api.path} without a list of permissions.")
-        if answer.is_odd:
-            return [msgspec.Raw(msgspec.json.encode(replace_odd(_unpack(item)))) for item in items]
-        return items
+        return items, answer.is_odd
 
     def _base(self, record: dict[str, Any]) -> bytes:
         return digest(team=self.tap.settings.team, stream=self.name, identity=identity_of(record))
@@ -150,4 +150,9 @@ def _unpack(item: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON value, rea
     record = msgspec.json.decode(item) if isinstance(item, msgspec.Raw) else item
     if not isinstance(record, dict):
         raise TapError("Celonis answers with a permission that is not an object.")
+    return record
+
+
+def _unpack_odd(item: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON value, read or not
+    record: dict[str, Any] = replace_odd(_unpack(item))
     return record
