@@ -550,7 +550,9 @@ def test_two_teams_share_the_tables(loaded: Pipeline, tmp_path: Path) -> None:
             for _ in range(2):
                 for team in teams:
                     team.happen(audit=5, logins=5, joins=1)
-                both.run(taps=("tap-celonis-audit", "tap-celonis-audit-b"))
+                both.run(
+                    "--state-id-suffix=teams", taps=("tap-celonis-audit", "tap-celonis-audit-b")
+                )
                 assert both.audit_logs() == audit_truth(one) + audit_truth(other)
                 assert both.login_history() == login_truth(one) + login_truth(other)
                 assert both.members() == members_truth(one) | members_truth(other)
