@@ -78,6 +78,11 @@ class Team:
             raise DemoError("the team holds more new events than fit on one page.")
         return Counter((record["timestamp"], record["event"]) for record in records)
 
+    def tables(self) -> dict[str, int]:
+        """Count the members and permissions that the team has now."""
+        state = requests.get(f"{self.url}/sandbox", timeout=REQUEST_TIMEOUT_SECONDS).json()
+        return {name: state[name] for name in ("members", "permissions")}
+
     def happen(self, *, audit: int) -> None:
         """Let ten minutes pass in which so many audit events happen, and no logins."""
         wanted = {"audit": audit, "logins": 0, "advance_seconds": 600}
@@ -119,6 +124,13 @@ class Warehouse:
         return {
             "audit_logs": self.ask("SELECT count(*) FROM audit_logs")[0][0],
             "login_history": self.ask("SELECT count(*) FROM login_history")[0][0],
+        }
+
+    def tables(self) -> dict[str, int]:
+        """Count the rows of the tables that each run copies as a whole."""
+        return {
+            "members": self.ask("SELECT count(*) FROM members")[0][0],
+            "permissions": self.ask("SELECT count(*) FROM permissions")[0][0],
         }
 
     def written_since(self, moment: datetime) -> int:
@@ -225,12 +237,25 @@ def _load_everything(team: Team, warehouse: Warehouse) -> None:
     rows = warehouse.count()
     for stream in STREAMS:
         _check(f"rows in {stream}", rows[stream], team.count(stream))
+    there = team.tables()
+    for table, number in warehouse.tables().items():
+        _check(f"rows in {table}", number, there[table])
     print("\n  The ten most frequent events")
     _table(
         ("event", "events", "users", "last"),
         warehouse.ask(
             "SELECT event, count(*), count(DISTINCT user_id), max(timestamp) FROM audit_logs"
             " GROUP BY event ORDER BY count(*) DESC, event LIMIT 10"
+        ),
+    )
+    print("\n  Members who have not logged in for longest, and what they may still do")
+    _table(
+        ("member", "days", "last login", "groups", "permissions"),
+        warehouse.ask(
+            "SELECT email, inactivity_days, last_login_at, coalesce(array_length(groups, 1), 0),"
+            " (SELECT count(*) FROM permissions WHERE subject_id = user_id)"
+            " FROM members WHERE inactivity_days IS NOT NULL"
+            " ORDER BY inactivity_days DESC, email LIMIT 10"
         ),
     )
     print("\n  Failed logins, the ten users with the most")
@@ -247,12 +272,12 @@ def _load_everything(team: Team, warehouse: Warehouse) -> None:
 
 
 def _load_again(warehouse: Warehouse) -> None:
-    _title("Run it again: nothing is new, so nothing is written")
+    _title("Run it again: nothing is new, so no event is written")
     before, moment = warehouse.count(), datetime.now(UTC).replace(tzinfo=None)
     _meltano(PIPELINE)
     for stream, rows in warehouse.count().items():
         _check(f"rows in {stream}", rows, before[stream])
-    _check("rows written", warehouse.written_since(moment), 0)
+    _check("events written", warehouse.written_since(moment), 0)
 
 
 def _load_what_is_new(team: Team, warehouse: Warehouse) -> None:
@@ -267,8 +292,8 @@ def _load_what_is_new(team: Team, warehouse: Warehouse) -> None:
         moment,
     )
     _table(("timestamp", "event", "by"), arrived)
-    _check("rows added", sum(warehouse.count().values()) - sum(before.values()), NEW_EVENTS)
-    _check("rows written", warehouse.written_since(moment), NEW_EVENTS)
+    _check("events added", sum(warehouse.count().values()) - sum(before.values()), NEW_EVENTS)
+    _check("events written", warehouse.written_since(moment), NEW_EVENTS)
     written = Counter((_as_celonis(at), event) for at, event, _ in arrived)
     if written != team.events_since(read_until):
         raise DemoError("the new rows are not the events that happened.")

@@ -80,6 +80,10 @@ class ParametersError(TapError):
     """Celonis does not understand the request."""
 
 
+class GoneError(TapError):
+    """Celonis does not serve this path, or not any more."""
+
+
 class CredentialsError(TapError):
     """Celonis refused the key, or a permission is missing: it answers both alike."""
 
@@ -159,6 +163,7 @@ VERDICTS = {
         Who.CONFIGURATION,
         Lack.READABLE,
         f"{{host}} has no {{path}} ({{status}}). {_CHECK_URL}",
+        GoneError,
     ),
     "429": Verdict(
         Action.WAIT,

@@ -110,6 +110,14 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         description="How many requests may be under way at the same time",
     ),
     th.Property(
+        "audit_api_version",
+        th.StringType(allowed_values=["auto", "v1", "v2"]),
+        default="auto",
+        title="Version of the audit log API",
+        description="Which version to ask; auto is v1 while the team has it, which has counts to "
+        "prove completeness by",
+    ),
+    th.Property(
         "settle_seconds",
         th.IntegerType(minimum=2),
         default=120,
@@ -233,6 +241,7 @@ class Settings:
     """Seconds since 1970, exclusive; None for "up to now"."""
     page_size: int
     max_parallel_requests: int
+    audit_api_version: str
     settle_seconds: int
     late_arrival_seconds: int
     include_internal_members: bool
@@ -270,6 +279,7 @@ class Settings:
             end=parse_setting(end, now=now) if end else None,
             page_size=config.get("page_size", 200),
             max_parallel_requests=config.get("max_parallel_requests", 4),
+            audit_api_version=config.get("audit_api_version", "auto"),
             settle_seconds=config.get("settle_seconds", 120),
             late_arrival_seconds=config.get("late_arrival_seconds", 21_600),
             include_internal_members=config.get("include_internal_members", True),

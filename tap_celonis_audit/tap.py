@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import click
     from singer_sdk import Stream
 
-    from tap_celonis_audit.errors import Api
-
 
 class TapCelonisAudit(sdk.Tap):
     """Singer tap for the usage data of a Celonis team."""
@@ -72,14 +70,14 @@ class TapCelonisAudit(sdk.Tap):
         minutes = self.settings.max_run_minutes
         return minutes is not None and self.clock() * 1000 - self.initialized_at >= minutes * 60_000
 
-    def run_time(self, api: Api) -> float:
+    def run_time(self, stream: sdk.Stream) -> float:
         """Give the time at which this run takes the log to be, in seconds since 1970.
 
         This machine's clock or Celonis', whichever is behind: an event must not be taken for
         settled because one of them is fast. It stands still during a run.
         """
         if self.client.server_time is None:
-            self.client.get(api, {"pageNumber": 0, "pageSize": 1})
+            stream.peek()
         return self._run_time
 
     @cached_property

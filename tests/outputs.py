@@ -6,10 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tap_celonis_audit.sdk import LineWriter
-from tap_celonis_audit.streams.events import EventStream
 from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from singer_sdk.singerlib.encoding.simple import Message
 
 
@@ -58,13 +59,17 @@ class Output(LineWriter):
 
 
 def run_tap(
-    config: dict[str, Any], *, state: dict[str, Any] | None, lines: int | None = None
+    config: dict[str, Any],
+    *,
+    state: dict[str, Any] | None,
+    lines: int | None = None,
+    streams: Collection[str] = ("audit_logs", "login_history"),
 ) -> Output:
     """Copy the logs in this process, up to a line if one is given."""
     output = Output(lines)
     tap = TapCelonisAudit(config=config, state=state, message_writer=output)
-    for stream in tap.streams.values():
-        stream.selected = isinstance(stream, EventStream)
+    for name, stream in tap.streams.items():
+        stream.selected = name in streams
     try:
         tap.sync_all()
     except KilledError:

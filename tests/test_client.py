@@ -13,6 +13,7 @@ from tap_celonis_audit import client as client_module
 from tap_celonis_audit.client import Client
 from tap_celonis_audit.errors import (
     CredentialsError,
+    GoneError,
     ParametersError,
     RateLimitError,
     TapError,
@@ -20,8 +21,8 @@ from tap_celonis_audit.errors import (
 )
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
 from tap_celonis_audit.settings import Settings
+from tap_celonis_audit.sources import make_page
 from tap_celonis_audit.streams import AuditLogsStream, LoginHistoryStream
-from tap_celonis_audit.streams.events import make_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -293,8 +294,8 @@ def test_a_rate_limit_that_stays_is_told(
         (400, ParametersError, "does not understand the request"),
         (401, CredentialsError, "was not deleted"),
         (403, TapError, "Use Audit Logs API"),
-        (404, TapError, "Check that api_url is the URL of the team"),
-        (410, TapError, "Check that api_url is the URL of the team"),
+        (404, GoneError, "Check that api_url is the URL of the team"),
+        (410, GoneError, "Check that api_url is the URL of the team"),
         (405, TapError, "unexpected status 405"),
         (418, TapError, "unexpected status 418"),
         (202, TapError, "unexpected status 202"),

@@ -31,8 +31,6 @@ TIMEOUT_SECONDS = 300
 
 NOW = "2026-03-01T12:00:00Z"
 SETTLE = timedelta(seconds=120)
-#: Rows that no later run said were gone.
-THERE: LiteralString = " WHERE _sdc_deleted_at IS NULL"
 TWIN = {
     "userId": "8161c24e-2b32-44eb-bedb-ede2267be989 (zoë.łuczak@example.com)",
     "userRole": "ADMIN",
@@ -94,10 +92,16 @@ class Pipeline:
         return Counter(self.ask(query))
 
     def members(self) -> set[tuple[Any, ...]]:
-        return set(self.ask(f"SELECT user_id, email, array_length(groups, 1) FROM members{THERE}"))
+        query: LiteralString = (
+            "SELECT user_id, email, array_length(groups, 1) FROM members"
+            " WHERE _sdc_deleted_at IS NULL"
+        )
+        return set(self.ask(query))
 
     def permissions(self) -> Counter[tuple[Any, ...]]:
-        query: LiteralString = f"SELECT subject_id, object_id, actions FROM permissions{THERE}"
+        query: LiteralString = (
+            "SELECT subject_id, object_id, actions FROM permissions WHERE _sdc_deleted_at IS NULL"
+        )
         return Counter((*ids, tuple(actions)) for *ids, actions in self.ask(query))
 
     def written(self) -> dict[str, tuple[Any, ...]]:

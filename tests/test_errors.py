@@ -346,7 +346,7 @@ class TestDiagnosis:
     def test_a_forbidden_stream_is_told_and_the_others_are_tried(
         self, diagnose: Callable[..., tuple[int, list[str]]]
     ) -> None:
-        others = ["logins", "members", "permissions"]
+        others = ["logins", "members", "permissions", "adoption"]
         with Sandbox(days=1, now=NOW, permissions=others) as sandbox:
             status, lines = diagnose(sandbox)
         assert status == 1
@@ -355,6 +355,7 @@ class TestDiagnosis:
             "login_history: works",
             "members: works",
             "permissions: works",
+            "studio_adoption: works",
         ]
         assert refused.startswith("audit_logs: not permitted. Celonis refused access (403). Tick")
         assert all(label in refused for label in LABELS)

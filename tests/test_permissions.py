@@ -193,7 +193,7 @@ class TestAnswers:
     def test_an_answer_without_a_list_is_refused(self, sandbox: Sandbox, body: bytes) -> None:
         sandbox.hook = lambda _, __: Answer(HTTPStatus.OK, JSON, body)
         run = copy(sandbox, "permissions", fails=True)
-        assert "without a list of permissions" in run.failures["permissions"]
+        assert "without a list of records" in run.failures["permissions"]
 
     @pytest.mark.parametrize("item", [b"7", b"null", b'"a"', b"[]", b'[NaN, "\\ud800"]'])
     def test_an_item_that_is_no_object_is_refused(self, sandbox: Sandbox, item: bytes) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TABLES = ("members", "permissions")
 PATHS = {stream.name: stream.api.path for stream in (MembersStream, PermissionsStream)}
-TOKEN = "/oauth2/token"  # noqa: S105 -- a path
+TOKEN = "/oauth2/token"
 ALL = tuple(stream.name for stream in STREAMS)
 
 
@@ -132,16 +132,38 @@ class TestSelection:
 
     @pytest.mark.parametrize(
         ("name", "permission"),
-        [("audit_logs", "audit"), ("login_history", "logins"), *zip(TABLES, TABLES, strict=True)],
+        [
+            ("audit_logs", "audit"),
+            ("login_history", "logins"),
+            ("studio_adoption", "adoption"),
+            *zip(TABLES, TABLES, strict=True),
+        ],
     )
     @pytest.mark.parametrize("refusal", ["401", "403"])
     def test_a_team_that_lacks_one_permission_gets_the_other_streams(
         self, name: str, permission: str, refusal: Any
     ) -> None:
-        others = {"audit", "logins", "members", "permissions"} - {permission}
+        others = {"audit", "logins", "members", "permissions", "adoption"} - {permission}
         with Sandbox(days=1, now=NOW, permissions=others, refusal=refusal) as sandbox:
-            sandbox.happen(audit=1, logins=1)
+            sandbox.happen(audit=1, logins=1, adoption=1)
             run = copy(sandbox, *ALL, fails=True)
         assert run.failures.keys() == {name}
         written = {line["stream"] for line in run.lines if line["type"] == "RECORD"}
         assert written == {*ALL} - {name}
+
+
+def test_people_have_the_same_pseudonym_in_both_tables(sandbox: Sandbox) -> None:
+    plain = copy(sandbox, *TABLES)
+    run = copy(sandbox, *TABLES, pseudonymization="hmac-sha256", pseudonymization_key="k" * 32)
+    members, permissions = run.of("members"), run.of("permissions")
+    assert len(members) == len(plain.of("members"))
+    assert len(permissions) == len(plain.of("permissions"))
+    hidden = {row[field] for row in plain.of("members") for field in ("user_id", "email", "name")}
+    shown = {row[field] for row in members for field in ("user_id", "email", "name")}
+    assert not hidden & shown
+    users = {row["subject_id"] for row in permissions if row["subject_type"] == "USER"}
+    assert len(users) > 100
+    assert users <= {row["user_id"] for row in members}
+    assert not {row["permission_id"] for row in permissions} & {
+        row["permission_id"] for row in plain.of("permissions")
+    }

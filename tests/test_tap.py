@@ -35,9 +35,13 @@ from singer_sdk.testing import get_tap_test_class
 from tap_celonis_audit.client import Client
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
-from tap_celonis_audit.streams import STREAMS, MembersStream, PermissionsStream
+from tap_celonis_audit.streams import (
+    STREAMS,
+    MembersStream,
+    PermissionsStream,
+    StudioAdoptionStream,
+)
 from tap_celonis_audit.streams import events as events_module
-from tap_celonis_audit.streams.events import EventStream
 from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
@@ -190,7 +194,7 @@ def sync(
         )
         if catalog is None:
             for stream in tap.streams.values():
-                stream.selected = isinstance(stream, EventStream)
+                stream.selected = stream.name in {"audit_logs", "login_history"}
         pauses: list[float] = [] if naps is None else naps
         tap.client = Client(tap.settings, sleep=pauses.append)
         with contextlib.closing(tap.client):
@@ -206,7 +210,7 @@ def catalog_of(sandbox: Sandbox) -> dict[str, Any]:
     config = {"api_url": sandbox.url, "app_key": sandbox.app_key}
     tap = TapCelonisAudit(config=config)
     for stream in tap.streams.values():
-        stream.selected = isinstance(stream, EventStream)
+        stream.selected = stream.name in {"audit_logs", "login_history"}
     return deepcopy(tap.catalog_dict)
 
 
@@ -1087,6 +1091,7 @@ class TestCommandLine:
             "login_history": ["event_id"],
             "members": ["team", "user_id"],
             "permissions": ["permission_id"],
+            "studio_adoption": ["event_id"],
         }
         logs = [s for s in streams if s["key_properties"] == ["event_id"]]
         assert {(s["replication_key"], s["replication_method"]) for s in logs} == {
@@ -1110,10 +1115,12 @@ class TestCommandLine:
             (LOGINS_PATH, "1"),
             (MembersStream.api.path, "1"),
             (PermissionsStream.api.path, None),
+            (StudioAdoptionStream.api.path, None),
         ]
+        assert team.requests[-1].query["limit"] == "1"
 
     def test_the_connection_test_names_the_stream_that_is_forbidden(self, invoke: Invoke) -> None:
-        others = ["audit", "members", "permissions"]
+        others = ["audit", "members", "permissions", "adoption"]
         with Sandbox(days=1, now=NOW, permissions=others) as sandbox:
             run = invoke("--config=ENV", "--test", api_url=sandbox.url, app_key=sandbox.app_key)
         assert (run.status, run.out) == (1, "")

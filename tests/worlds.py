@@ -24,9 +24,10 @@ from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision, Readi
 from tap_celonis_audit.sandbox.clock import Clock, to_iso, to_ms
 from tap_celonis_audit.sandbox.cursors import Cursors
 from tap_celonis_audit.sandbox.log import Log
+from tap_celonis_audit.sources import make_link, make_page
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.streams import AuditLogsStream
-from tap_celonis_audit.streams.events import STALE_SECONDS, make_event, make_link, make_page
+from tap_celonis_audit.streams.events import STALE_SECONDS, make_event
 from tap_celonis_audit.windows import BEGINNING, format_bound
 
 if sys.version_info >= (3, 12):
@@ -199,7 +200,7 @@ def parse(each: dict[str, Any]) -> Event:
     known = str(each["timestamp"]), str(each["event"])
     if known not in _events:
         _events[known] = make_event(
-            each, team=TEAM, stream="audit_logs", identity_fields=AuditLogsStream.identity_fields
+            each, team=TEAM, stream="audit_logs", identity_fields=AuditLogsStream.fields
         )
     return _events[known]
 

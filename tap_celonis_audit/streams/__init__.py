@@ -6,8 +6,15 @@ from tap_celonis_audit.streams.audit_logs import AuditLogsStream
 from tap_celonis_audit.streams.login_history import LoginHistoryStream
 from tap_celonis_audit.streams.members import MembersStream
 from tap_celonis_audit.streams.permissions import PermissionsStream
+from tap_celonis_audit.streams.studio_adoption import StudioAdoptionStream
 
-STREAMS = (AuditLogsStream, LoginHistoryStream, MembersStream, PermissionsStream)
+STREAMS = (
+    AuditLogsStream,
+    LoginHistoryStream,
+    MembersStream,
+    PermissionsStream,
+    StudioAdoptionStream,
+)
 
 __all__ = [
     "STREAMS",
@@ -15,4 +22,5 @@ __all__ = [
     "LoginHistoryStream",
     "MembersStream",
     "PermissionsStream",
+    "StudioAdoptionStream",
 ]

@@ -1,18 +1,21 @@
 """The audit log: who did what in the team.
 
-https://developer.celonis.com/platform-usage-apis/audit-log-api/
+https://developer.celonis.com/platform-usage-apis/audit-log-api/, version 1;
+https://developer.celonis.com/celonis-apis/audit-log-api/overview/, version 2.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import typing as th
 
 from tap_celonis_audit.errors import Api
+from tap_celonis_audit.sources import ChainedPages, NumberedPages
 from tap_celonis_audit.streams.events import EVENT_ID, OPEN_OBJECT, ORIGIN, TIMESTAMP, EventStream
 from tap_celonis_audit.values import as_object, as_text
 from tap_celonis_audit.windows import format_bound, format_zoned_bound
@@ -24,6 +27,8 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tap_celonis_audit.sources import Source
 
 _ACTOR = re.compile(r"(\S+) \(([^()]*)\)")
 
@@ -38,9 +43,8 @@ class AuditLogsStream(EventStream):
         permission="Use Audit Logs API",
         newer_permission="Admin & Settings – Audit logs – Use API",
     )
-    # What is documented for the login history alone comes second.
-    bound_spellings = (format_zoned_bound, format_bound)
-    identity_fields = (
+    api_v2 = replace(api, path="/log/api/external/v2/audit")
+    fields = identity_fields = (
         "userId",
         "userRole",
         "event",
@@ -70,6 +74,22 @@ class AuditLogsStream(EventStream):
         th.Property("diff_payload", OPEN_OBJECT, description="Old and new value of what changed"),
         *ORIGIN,
     ).to_dict()
+
+    @override
+    def sources(self) -> list[Source]:
+        settings = self.tap.settings
+        versions = {
+            "v1": NumberedPages(
+                self.ask,
+                self.api,
+                page_size=settings.page_size,
+                # What is documented for the login history alone comes second.
+                spellings=(format_zoned_bound, format_bound),
+            ),
+            "v2": ChainedPages(self.ask, self.api_v2, page_size=settings.page_size),
+        }
+        chosen = versions.get(settings.audit_api_version)
+        return [chosen] if chosen else [*versions.values()]
 
     @override
     def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import typing as th
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_celonis_audit import sdk
-from tap_celonis_audit.cursor import Link
-from tap_celonis_audit.errors import ParametersError, RateLimitError, TapError, failure
+from tap_celonis_audit.errors import GoneError, RateLimitError, TapError, failure
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest, digest_record
-from tap_celonis_audit.reader import Event, Page, Reader
+from tap_celonis_audit.reader import Event
+from tap_celonis_audit.sources import NumberedPages
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.values import replace_odd
-from tap_celonis_audit.windows import (
-    format_bound,
-    format_second,
-    format_zoned_bound,
-    parse_instant,
-)
+from tap_celonis_audit.windows import format_second, parse_instant
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -30,11 +26,13 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from singer_sdk.helpers.types import Context
 
     from tap_celonis_audit.client import Answer
+    from tap_celonis_audit.errors import Api
+    from tap_celonis_audit.sources import Source
     from tap_celonis_audit.tap import TapCelonisAudit
 
 #: Without a "properties" key: with an empty one, some targets drop the column without a word.
@@ -74,18 +72,25 @@ class EventStream(sdk.Stream):
     primary_keys = ("event_id",)
     replication_key = "timestamp"
 
-    identity_fields: ClassVar[tuple[str, ...]]
-    """Fields of the API's record that make the event what it is, besides its timestamp."""
-    bound_spellings: ClassVar[tuple[Callable[[int], str], ...]] = (format_bound, format_zoned_bound)
-    """How to write `from` and `to`, the likeliest first."""
+    fields: ClassVar[tuple[str, ...]]
+    """Fields of the API's record that have columns of their own, besides its timestamp."""
+    identity_fields: ClassVar[tuple[str, ...] | None]
+    """Those that make the event what it is; None for all, known or not."""
 
     def __init__(self, tap: TapCelonisAudit) -> None:
         super().__init__(tap)
         self.tap = tap
-        self._known_fields = {*self.identity_fields, "timestamp"}
+        self._known_fields = {*self.fields, "timestamp"}
         self._state_written_at = 0.0
-        self._has_odd_texts = False
-        self._spellings = list(self.bound_spellings)
+        self._gone: GoneError | None = None
+
+    def sources(self) -> list[Source]:
+        """Make the versions of the API that may be asked, the preferred one first."""
+        return [NumberedPages(self.ask, self.api, page_size=self.tap.settings.page_size)]
+
+    def ask(self, api: Api, params: Mapping[str, str | int]) -> Answer:
+        """Ask Celonis."""
+        return self.tap.client.get(api, params)
 
     def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Make the stream's own columns of an API record."""
@@ -100,16 +105,55 @@ class EventStream(sdk.Stream):
         tap = self.tap
         with tap.failing(self.name):
             try:
-                yield from self._follow()
+                yield from self._follow_first_there()
             except RecursionError:
                 raise failure("too deep", path=self.api.path) from None
 
     @override
     def peek(self) -> int | None:
-        settings, now = self.tap.settings, int(self.tap.clock())
-        return self._fetch(settings.start, now, 0, 1).total
+        first, last = self.tap.settings.start, int(self.tap.clock())
+        while True:
+            source = self._source
+            try:
+                return source.peek(first, last)
+            except GoneError as error:
+                self._give_up(source, error)
 
-    def _follow(self) -> Iterable[dict[str, Any]]:
+    @cached_property
+    def _sources(self) -> list[Source]:
+        return self.sources()
+
+    @property
+    def _source(self) -> Source:
+        return self._sources[0]
+
+    def _give_up(self, source: Source, error: GoneError) -> None:
+        """Turn to the next version of the API, if this one never answered and there is one."""
+        if source not in self._sources:
+            return
+        if source.answered or len(self._sources) == 1:
+            raise self._gone or error
+        self._sources.remove(source)
+        self._gone = error
+        self.logger.info(
+            "%s: Celonis has no %s; %s is asked instead",
+            self.name,
+            source.api.path,
+            self._source.api.path,
+        )
+
+    def _follow_first_there(self) -> Iterable[dict[str, Any]]:
+        while True:
+            self.tap.run_time(self)
+            source = self._source
+            try:
+                yield from self._follow(source)
+            except GoneError as error:
+                self._give_up(source, error)
+            else:
+                return
+
+    def _follow(self, source: Source) -> Iterable[dict[str, Any]]:
         tap, settings = self.tap, self.tap.settings
         incremental = self.replication_method == REPLICATION_INCREMENTAL
         pseudonyms = tap.pseudonymizer.key_id if tap.pseudonymizer else ""
@@ -121,18 +165,12 @@ class EventStream(sdk.Stream):
             now=tap.clock(),
             pseudonyms=pseudonyms,
         ) or Bookmark.fresh(settings.team, settings.start, pseudonyms=pseudonyms)
-        reader = Reader(
-            self._fetch,
-            self._parse,
-            name=self.name,
-            page_size=settings.page_size,
-            pool=tap.pool,
-        )
+        reader = source.reader(self._parse, name=self.name, pool=tap.pool)
         follower = Follower(
             reader,
             bookmark,
             commit=lambda: self._commit(bookmark),
-            now=lambda: tap.run_time(self.api),
+            now=lambda: tap.run_time(self),
             settle_seconds=settings.settle_seconds,
             late_seconds=settings.late_arrival_seconds,
             time_is_up=tap.time_is_up,
@@ -180,28 +218,6 @@ class EventStream(sdk.Stream):
             self.emit_state()
             self._state_written_at = time.monotonic()
 
-    def _fetch(self, first: int, last: int, number: int, size: int) -> Page:
-        answer = self._ask(first, last, number, size)
-        self._has_odd_texts |= answer.is_odd
-        return make_page(answer.body, size=size, path=self.api.path, weight=answer.size)
-
-    def _ask(self, first: int, last: int, number: int, size: int) -> Answer:
-        """Ask for a page, at first contact in another spelling of time if one is not understood."""
-        while True:
-            spell, *others = self._spellings
-            bounds = {"from": spell(first), "to": spell(last)}
-            try:
-                answer = self.tap.client.get(
-                    self.api, {"pageNumber": number, "pageSize": size, **bounds}
-                )
-            except ParametersError:
-                if not others:
-                    raise
-                self._spellings = others
-            else:
-                self._spellings = [spell]
-                return answer
-
     def _parse(self, record: dict[str, Any]) -> Event:
         try:
             return make_event(
@@ -216,7 +232,7 @@ class EventStream(sdk.Stream):
 
     def _row(self, event_id: str, event: Event) -> dict[str, Any]:
         # The id is that of the record as it came.
-        record = replace_odd(event.record) if self._has_odd_texts else event.record
+        record = replace_odd(event.record) if self._source.has_odd_texts else event.record
         if self.tap.pseudonymizer:
             record = self.tap.pseudonymizer.record(record)
         known = self._known_fields
@@ -237,71 +253,31 @@ def _reach(bookmark: Bookmark) -> tuple[object, ...]:
     return bookmark.start, bookmark.watermark, bookmark.gap
 
 
-def make_page(body: Mapping[str, Any] | None, *, size: int, path: str, weight: int = 0) -> Page:
-    """Read the envelope of an answer.
-
-    Args:
-        body: The answer's JSON object, or None for "no content".
-        size: Records that were asked for.
-        path: What was asked, for messages.
-        weight: Bytes of the answer.
-
-    Raises:
-        TapError: There is no list of records.
-    """
-    if body is None:
-        return Page([], 0, size)
-    records = _records(body, path)
-    served = _natural(body.get("pageSize"))
-    return Page(
-        records, _natural(body.get("totalCount")), min(size, served) if served else size, weight
-    )
-
-
-def make_link(body: Mapping[str, Any] | None, *, path: str, weight: int = 0) -> Link:
-    """Read the envelope of an answer with a cursor; see `make_page`."""
-    if body is None:
-        return Link([], None)
-    token = body.get("nextPageToken")
-    if token is not None and not isinstance(token, str):
-        raise TapError(f"Celonis answers {path} with a page token that is no text.")
-    return Link(_records(body, path), token or None, _natural(body.get("totalCount")), weight)
-
-
 def make_event(
     record: dict[str, Any],
     *,
     team: str,
     stream: str,
-    identity_fields: tuple[str, ...],
+    identity_fields: tuple[str, ...] | None,
     key: bytes | None = None,
 ) -> Event:
     """Place a record in time and give it its key."""
     instant = parse_instant(record.get("timestamp"))
+    if instant is not None and identity_fields is not None:
+        base = digest_record(
+            record,
+            team=team,
+            stream=stream,
+            fields=identity_fields,
+            timestamp=instant.text,
+            key=key,
+        )
+        return Event(base, instant.second, instant.text, record)
+    names = record if identity_fields is None else (*identity_fields, "timestamp")
+    identity = {name: record.get(name) for name in names}
+    if instant is not None:
+        identity["timestamp"] = instant.text
+    base = digest(team=team, stream=stream, identity=identity, key=key)
     if instant is None:
-        identity = {name: record.get(name) for name in (*identity_fields, "timestamp")}
-        base = digest(team=team, stream=stream, identity=identity, key=key)
         return Event(base, None, "", record)
-    base = digest_record(
-        record, team=team, stream=stream, fields=identity_fields, timestamp=instant.text, key=key
-    )
     return Event(base, instant.second, instant.text, record)
-
-
-def _records(body: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-    """Find the list of records; only for numbered pages is its name documented."""
-    lists = [value for value in body.values() if isinstance(value, list)]
-    records = body.get("content", lists[0] if len(lists) == 1 else None)
-    records = [] if records is None else records
-    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
-        raise TapError(f"Celonis answers {path} without a list of records.")
-    return records
-
-
-def _natural(value: object) -> int | None:
-    """Read a count, as a number or as text; None if it is none."""
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and value >= 0 and value is not True else None

@@ -33,7 +33,7 @@ class LoginHistoryStream(EventStream):
         permission="Use Login History API",
         newer_permission="Admin & Settings – Login history – Use API",
     )
-    identity_fields = ("authenticationEventType", "email", "success")
+    fields = identity_fields = ("authenticationEventType", "email", "success")
     schema: ClassVar[dict[str, Any]] = th.PropertiesList(
         EVENT_ID,
         TIMESTAMP,

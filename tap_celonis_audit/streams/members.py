@@ -15,7 +15,8 @@ from singer_sdk import typing as th
 
 from tap_celonis_audit.errors import Api, TapError
 from tap_celonis_audit.snapshot import Part, read_snapshot
-from tap_celonis_audit.streams.events import ORIGIN, make_page
+from tap_celonis_audit.sources import make_page
+from tap_celonis_audit.streams.events import ORIGIN
 from tap_celonis_audit.streams.tables import TableStream
 from tap_celonis_audit.values import as_integer, as_text, replace_odd
 from tap_celonis_audit.windows import format_second, parse_instant
@@ -140,7 +141,7 @@ class MembersStream(TableStream):
             "status": as_text(record.get("status")),
             "last_login": last_login,
             "last_login_at": parse_last_login(
-                last_login, inactivity_days=inactivity_days, now=self.tap.run_time(self.api)
+                last_login, inactivity_days=inactivity_days, now=self.tap.run_time(self)
             ),
             "inactivity_days": inactivity_days,
             "groups": _groups(record.get("group")),

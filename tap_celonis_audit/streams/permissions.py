@@ -124,11 +124,17 @@ class PermissionsStream(TableStream):
         answer = self.tap.client.get(self.api, {})
         items = (answer.body or {}).get("permissions")
         if not isinstance(items, list):
-            raise TapError(f"Celonis answers {self.api.path} without a list of permissions.")
+            raise TapError(f"Celonis answers {self.api.path} without a list of records.")
         return items, answer.is_odd
 
     def _base(self, record: dict[str, Any]) -> bytes:
-        return digest(team=self.tap.settings.team, stream=self.name, identity=identity_of(record))
+        pseudonymizer = self.tap.pseudonymizer
+        return digest(
+            team=self.tap.settings.team,
+            stream=self.name,
+            identity=identity_of(record),
+            key=pseudonymizer.event_key if pseudonymizer else None,
+        )
 
 
 def identity_of(record: Mapping[str, Any]) -> dict[str, object]:

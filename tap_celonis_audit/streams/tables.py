@@ -68,6 +68,8 @@ class TableStream(sdk.Stream):
 
     def row(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Make a row of an API record, all but a key that is computed."""
+        if self.tap.pseudonymizer:
+            record = self.tap.pseudonymizer.record(record)
         known = self.known_fields
         additional = {name: value for name, value in record.items() if name not in known}
         additional |= self.misfits(record)
