@@ -313,6 +313,14 @@ def test_the_columns_have_the_types_of_their_values(loaded: Pipeline) -> None:
             "team": text,
             "additional_fields": "jsonb",
         },
+        "studio_adoption": {
+            "event_id": text,
+            "timestamp": moment,
+            "user": "jsonb",
+            "asset": "jsonb",
+            "team": text,
+            "additional_fields": "jsonb",
+        },
     }
 
 
@@ -332,6 +340,7 @@ def test_the_primary_keys_are_those_of_the_streams(loaded: Pipeline) -> None:
         ("members", "team"),
         ("members", "user_id"),
         ("permissions", "permission_id"),
+        ("studio_adoption", "event_id"),
     ]
 
 
@@ -472,6 +481,7 @@ def test_without_meltano_a_pipe_is_enough(
         "login_history",
         "members",
         "permissions",
+        "studio_adoption",
     }
     lines = (tmp_path / "audit_logs.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]

@@ -97,7 +97,11 @@ def strict(text: str) -> Any:
 def rows(finished: Finished) -> list[dict[str, Any]]:
     messages = [strict(line) for line in lines_of(finished.out)]
     assert {message["type"] for message in messages} == {"SCHEMA", "RECORD", "STATE"}
-    found = [message["record"] for message in messages if message["type"] == "RECORD"]
+    found = [
+        message["record"]
+        for message in messages
+        if message["type"] == "RECORD" and message["stream"] == "audit_logs"
+    ]
     assert [found[0]["event"], found[-1]["event"]] == ["BEFORE", "AFTER"]
     return found[1:-1]
 

@@ -368,6 +368,8 @@ def run(
     config: dict[str, Any] = {"api_url": sandbox.url, "app_key": sandbox.app_key, "page_size": 50}
     config["max_parallel_requests"] = 1
     tap = TapCelonisAudit(config=config, message_writer=output)
+    for name, stream in tap.streams.items():
+        stream.selected = name in {"audit_logs", "login_history"}
     caplog.clear()
     with contextlib.closing(tap.client):
         try:
