@@ -80,5 +80,5 @@ bench-speed: install ## Compare the speed of this tap and others (30 minutes; QU
 	$(RUN)/python -m bench.speed $(if $(QUICK),--quick) $(if $(RESUME),--resume)
 
 .PHONY: soak
-soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour)
-	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_machine.py
+soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour), stop it at every line
+	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_kill.py tests/test_machine.py

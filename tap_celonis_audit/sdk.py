@@ -182,8 +182,8 @@ class LineWriter(MsgSpecWriter):
         if version is not None:
             message["version"] = version
         message["time_extracted"] = datetime.now(UTC)
-        encoder.encode_into(message, self._waiting, -1)
-        self._waiting += b"\n"
+        # In one step: a signal that comes in between would leave half a line.
+        self._waiting += encoder.encode_lines((message,))
         if len(self._waiting) >= WRITE_BYTES:
             self.flush()
 
