@@ -45,7 +45,7 @@ PADDING_SECONDS = 1
 MAX_PAGES = 16
 MAX_BYTES = 8 * 1024 * 1024
 #: Windows are planned to hold this part of what they may hold, since activity varies.
-_FILL = 0.75
+_FILL = 0.8
 #: How much longer a window may be than the one before it, or shorter than one that held too much.
 _GROWTH = 6
 _SHRINK = 8
@@ -123,6 +123,8 @@ class _Plan:
     """Its first page, if it was asked for."""
     last: Page | None = None
     """First page of the window before it."""
+    crowds: list[tuple[int, int]] = field(default_factory=list)
+    """Windows from there on that held too much: where they end, and what is still left of them."""
     windows: deque[_Planned] = field(default_factory=deque)
     """The windows before it that wait to be read."""
 
@@ -135,6 +137,11 @@ class _Plan:
     def pages(self) -> int:
         """How many pages were asked for ahead."""
         return (self.first is not None) + sum(1 + len(each.others) for each in self.windows)
+
+    def pass_on(self, at: int, weight: int) -> None:
+        """Go on behind a window."""
+        self.at = at
+        self.crowds = [(end, left - weight) for end, left in self.crowds if end > at]
 
     def cancel(self) -> None:
         """Drop what was asked for and not read."""
@@ -276,14 +283,27 @@ class Reader:
             # A share by count, but not too small at once: events may all lie at the end.
             shrink = max(_FILL * room / weight, 1 / _SHRINK)
             plan.length = max(1, int((stop - start) * shrink))
+            plan.crowds.append((stop, weight))
             return
-        grow = _FILL * room / weight if weight else _GROWTH
-        plan.length = max(1, int((stop - start) * min(_GROWTH, grow)))
-        plan.at, plan.last = stop, first
+        plan.pass_on(stop, weight)
+        plan.last = first
+        plan.length = max(1, int(self._next_length(plan, stop - start, weight)))
         others: list[Ticket[Page]] = []
         if self._pool.parallel > 1 and _is_full(first) and not self._is_new_maximum(first):
             others = [self._submit(start, stop, page) for page in range(1, _pages(first))]
         plan.windows.append(_Planned(start, stop, first, others))
+
+    def _next_length(self, plan: _Plan, length: int, weight: int) -> float:
+        """Choose the length of the next window, after one of that length and weight."""
+        room = _FILL * self._room()
+        by_density = length * min(_GROWTH, room / weight) if weight else length * _GROWTH
+        if not plan.crowds:
+            return by_density
+        end, left = plan.crowds[-1]
+        if left <= room:
+            return end - plan.at
+        # Where nothing was, the rest is halved: somewhere in it, much begins at once.
+        return by_density if weight else (end - plan.at) / 2
 
     def _room(self) -> int:
         """Give how many records a window may hold now."""
