@@ -35,6 +35,7 @@ lint: install ## Check style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/ty check
+	$(RUN)/zizmor --offline --quiet --persona pedantic .github
 
 # Examples in the documentation, and keys of the sandbox. Tests are full of made-up keys: only what
 # has the form of a real one counts there.
@@ -58,6 +59,48 @@ audit: $(UV) ## Compare the locked dependencies with the known vulnerabilities
 .PHONY: test
 test: lint ## Check style and types, and run all tests
 	$(RUN)/pytest --numprocesses 2 --dist loadfile
+
+.PHONY: hub
+hub: install ## Write the entry for Meltano Hub from what the tap says about itself
+	$(RUN)/python -m hub
+
+.PHONY: build
+build: $(UV) ## Build wheel and source distribution into dist
+	rm -rf dist
+	$(UV) build --quiet
+	$(UV)x --quiet twine check --strict dist/*.whl dist/*.tar.gz
+
+# RESOLUTION=lowest-direct takes the oldest dependencies that pyproject.toml allows. The tests run
+# away from the source, so that they cannot see but the wheel; those that are about the repository
+# itself stay out.
+WHEEL_TESTS := .wheel-tests
+RESOLUTION ?= highest
+
+.PHONY: check
+check: $(UV) python ## Run the tests on the built wheel (DIST=folder: one that is built already)
+	$(if $(DIST),,$(MAKE) build)
+	rm -rf $(WHEEL_TESTS)
+	$(UV) venv --quiet --no-python-downloads --python "$$(command -v $(PYTHON))" $(WHEEL_TESTS)/.venv
+	$(UV) pip install --quiet --python $(WHEEL_TESTS)/.venv --resolution $(RESOLUTION) \
+		--group test $(or $(DIST),dist)/*.whl
+	cp -r tests $(WHEEL_TESTS)/
+	cp pyproject.toml $(WHEEL_TESTS)/
+	cd $(WHEEL_TESTS) && .venv/bin/pytest --numprocesses 2 --dist loadfile \
+		$(patsubst %,--ignore tests/test_%.py,docs end_to_end hub package)
+
+.PHONY: release-dry-run
+release-dry-run: build ## Build, and try what was built as a user installs it; publishes nothing
+	@set -e; version=$$($(UV) version --short); folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	grep -q "^## $$version" CHANGELOG.md || { echo "CHANGELOG.md says nothing about $$version." >&2; exit 1; }; \
+	for built in dist/*.whl dist/*.tar.gz; do \
+		UV_TOOL_DIR=$$folder/tools UV_TOOL_BIN_DIR=$$folder/bin $(UV) tool install --quiet --force "$$built"; \
+		$$folder/bin/tap-celonis-audit --version; \
+		$$folder/bin/tap-celonis-audit --about --format=json > /dev/null; \
+	done; \
+	PIPX_HOME=$$folder/pipx PIPX_BIN_DIR=$$folder/pipx-bin $(UV)x --quiet pipx install --quiet dist/*.whl > /dev/null; \
+	$$folder/pipx-bin/tap-celonis-audit --version; \
+	$(UV) export --quiet --frozen --no-default-groups --no-emit-project --format cyclonedx1.5 > dist/sbom.cdx.json; \
+	sha256sum dist/*
 
 .PHONY: demo
 demo: install ## Copy a made-up Celonis team into PostgreSQL with Meltano, and prove it

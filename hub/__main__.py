@@ -1,0 +1,144 @@
+"""Writes the plugin's entry for Meltano Hub from what the tap says about itself."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+HUB = Path(__file__).parent
+ROOT = HUB.parent
+NAME = "tap-celonis-audit"
+# In the hub, a variant is named after the account that the repository belongs to.
+VARIANT = NAME
+LOGO = f"assets/logos/extractors/{NAME.removeprefix('tap-')}.png"
+ENTRY = HUB / f"_data/meltano/extractors/{NAME}/{VARIANT}.yml"
+MAINTAINERS = HUB / "_data/maintainers.yml"
+DEFAULT_VARIANTS = HUB / "_data/default_variants.yml"
+
+
+def main() -> None:
+    """Write the three files."""
+    for path, content in files().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+def files() -> dict[Path, str]:
+    """Return what has to stand in which file."""
+    plugin = YAML(typ="safe").load(ROOT / "meltano.yml")["plugins"]["extractors"][0]
+    maintainer = {"label": "tap-celonis-audit maintainers", "name": VARIANT}
+    return {
+        ENTRY: _yaml(entry(about(), plugin)),
+        MAINTAINERS: _yaml({VARIANT: maintainer}),
+        DEFAULT_VARIANTS: _yaml({"extractors": {NAME: VARIANT}}),
+    }
+
+
+def about() -> dict[str, Any]:
+    """Ask the installed tap about itself."""
+    command = [Path(sys.executable).with_name(NAME), "--about", "--format=json"]
+    answer = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    said: dict[str, Any] = json.loads(answer.stdout)
+    return said
+
+
+def entry(about: dict[str, Any], plugin: dict[str, Any]) -> dict[str, Any]:
+    """Put the entry together.
+
+    Args:
+        about: What the tap says about itself.
+        plugin: Its definition in `meltano.yml`, for what the tap does not know.
+    """
+    own = {setting["name"]: setting for setting in plugin["settings"]}
+    settings = (
+        _setting(name, schema, own.get(name, {}))
+        for name, schema in _leaves(about["settings"]["properties"])
+    )
+    return {
+        "capabilities": sorted(about["capabilities"]),
+        "commands": plugin["commands"],
+        "description": plugin["description"],
+        "domain_url": "https://www.celonis.com/",
+        "executable": plugin["executable"],
+        "keywords": ["api", "audit log", "meltano_sdk", "process mining", "security"],
+        "label": "Celonis Audit Log",
+        "log_parser": "singer-sdk",
+        "logo_url": f"/{LOGO}",
+        "maintenance_status": "active",
+        "name": NAME,
+        "namespace": plugin["namespace"],
+        "pip_url": NAME,
+        "quality": "unknown",  # the hub's maintainers rate it
+        "settings": sorted(settings, key=lambda setting: str(setting["name"])),
+        "settings_group_validation": [sorted(g) for g in plugin["settings_group_validation"]],
+        "supported_python_versions": about["supported_python_versions"],
+        "variant": VARIANT,
+    }
+
+
+def _leaves(properties: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """List the settings by the dotted names that the hub gives to nested ones."""
+    found = []
+    for name, schema in properties.items():
+        # Stream maps are an object of the user's own keys, which cannot be listed.
+        if schema.get("properties") and not isinstance(schema["additionalProperties"], dict):
+            found += _leaves(schema["properties"], f"{prefix}{name}.")
+        else:
+            found.append((prefix + name, schema))
+    return found
+
+
+def _setting(name: str, schema: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    setting = {
+        "description": schema["description"],
+        "kind": _kind(schema),
+        "label": schema["title"],
+        "name": name,
+    }
+    if "enum" in schema:
+        labels = {option["value"]: option["label"] for option in own.get("options", ())}
+        setting["options"] = [
+            {"label": labels.get(value, value.capitalize()), "value": value}
+            for value in schema["enum"]
+        ]
+    if "placeholder" in own:
+        setting["placeholder"] = own["placeholder"]
+    if schema.get("secret"):
+        setting["sensitive"] = True
+    if "default" in schema:
+        setting["value"] = schema["default"]
+    return setting
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return "options"
+    types = {kind for one in schema.get("oneOf", [schema]) for kind in _types(one)} - {"null"}
+    if len(types) == 1:
+        return str(types.pop())
+    return "array" if "array" in types else "string"
+
+
+def _types(schema: dict[str, Any]) -> list[str]:
+    types = schema["type"]
+    return [types] if isinstance(types, str) else types
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.width = 10_000  # broken lines would end in a space
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    main()

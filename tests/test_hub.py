@@ -1,0 +1,136 @@
+"""The entry for Meltano Hub tells what the tap tells, by the hub's rules."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from hub import __main__ as hub
+
+# https://github.com/meltano/hub/tree/main/schemas
+REQUIRED = {"name", "namespace", "variant", "quality"}
+ALLOWED = REQUIRED | {
+    "capabilities",
+    "commands",
+    "definition",
+    "description",
+    "docs",
+    "domain_url",
+    "executable",
+    "hidden",
+    "keywords",
+    "label",
+    "log_parser",
+    "logo_url",
+    "maintenance_status",
+    "metadata",
+    "next_steps",
+    "pip_url",
+    "prereq",
+    "python",
+    "repo",
+    "requires",
+    "schema",
+    "select",
+    "settings",
+    "settings_group_validation",
+    "settings_preamble",
+    "supported_python_versions",
+    "usage",
+}
+CAPABILITIES = {
+    "about",
+    "activate-version",
+    "batch",
+    "catalog",
+    "discover",
+    "log-based",
+    "properties",
+    "schema-flattening",
+    "state",
+    "stream-maps",
+    "structured-logging",
+    "test",
+}
+KINDS = {"array", "boolean", "integer", "object", "options", "string"}
+SETTING = {"description", "kind", "label", "name", "options", "placeholder", "sensitive", "value"}
+
+
+@pytest.fixture(scope="module")
+def about() -> dict[str, Any]:
+    return hub.about()
+
+
+@pytest.fixture(scope="module")
+def entry() -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe").load(hub.ENTRY)
+    return loaded
+
+
+def test_the_files_are_what_the_generator_writes() -> None:
+    for path, content in hub.files().items():
+        assert path.read_text(encoding="utf-8") == content, "run `make hub`"
+
+
+def test_the_keys_are_those_of_the_hub(entry: dict[str, Any]) -> None:
+    assert entry.keys() >= REQUIRED
+    assert entry.keys() <= ALLOWED
+    assert hub.ENTRY.stem == entry["variant"]
+    assert hub.ENTRY.parent.name == entry["name"]
+
+
+def test_everything_is_in_alphabetical_order(entry: dict[str, Any]) -> None:
+    names = [setting["name"] for setting in entry["settings"]]
+    lists = [names, entry["capabilities"], entry["keywords"], *entry["settings_group_validation"]]
+    for listed in [list(entry), *map(list, entry["settings"]), *lists]:
+        assert listed == sorted(listed)
+    assert len(names) == len(set(names))
+
+
+def test_the_entry_says_what_the_tap_says(entry: dict[str, Any], about: dict[str, Any]) -> None:
+    assert set(entry["capabilities"]) == set(about["capabilities"])
+    assert set(entry["capabilities"]) <= CAPABILITIES
+    assert entry["supported_python_versions"] == about["supported_python_versions"]
+    assert {setting["name"].split(".")[0] for setting in entry["settings"]} == set(
+        about["settings"]["properties"]
+    )
+
+
+def test_every_setting_is_described(entry: dict[str, Any], about: dict[str, Any]) -> None:
+    properties = about["settings"]["properties"]
+    for setting in entry["settings"]:
+        assert setting.keys() <= SETTING
+        assert setting["kind"] in KINDS
+        assert setting["label"]
+        assert setting["description"]
+        assert ("options" in setting) == (setting["kind"] == "options")
+        schema = properties.get(setting["name"], {})
+        assert setting.get("sensitive", False) is schema.get("secret", False)
+        assert setting.get("value") == schema.get("default")
+        for option in setting.get("options", ()):
+            assert option["label"]
+            assert isinstance(option["value"], str)
+
+
+def test_a_group_names_settings_that_there_are(entry: dict[str, Any]) -> None:
+    names = {setting["name"] for setting in entry["settings"]}
+    assert entry["settings_group_validation"]
+    for group in entry["settings_group_validation"]:
+        assert set(group) <= names
+
+
+def test_versions_and_parser_have_the_form_that_meltano_reads(entry: dict[str, Any]) -> None:
+    assert all(re.fullmatch(r"3\.\d+", version) for version in entry["supported_python_versions"])
+    assert entry["log_parser"] == "singer-sdk"
+    assert "structured-logging" in entry["capabilities"]
+
+
+def test_the_logo_is_where_the_entry_says_and_square(entry: dict[str, Any]) -> None:
+    logo = (hub.HUB / "static" / entry["logo_url"].lstrip("/")).read_bytes()
+    assert logo.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", logo[16:24])
+    assert width == height >= 200
