@@ -82,7 +82,7 @@ check: $(UV) python ## Run the tests on the built wheel (DIST=folder: one that i
 	rm -rf $(WHEEL_TESTS)
 	$(UV) venv --quiet --no-python-downloads --python "$$(command -v $(PYTHON))" $(WHEEL_TESTS)/.venv
 	$(UV) pip install --quiet --python $(WHEEL_TESTS)/.venv --resolution $(RESOLUTION) \
-		--group test $(or $(DIST),dist)/*.whl
+		--group test --requirements pyproject.toml $(or $(DIST),dist)/*.whl
 	cp -r tests $(WHEEL_TESTS)/
 	cp pyproject.toml $(WHEEL_TESTS)/
 	cd $(WHEEL_TESTS) && .venv/bin/pytest --numprocesses 2 --dist loadfile \

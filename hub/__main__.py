@@ -42,7 +42,7 @@ def files() -> dict[Path, str]:
 
 def about() -> dict[str, Any]:
     """Ask the installed tap about itself."""
-    command = [Path(sys.executable).with_name(NAME), "--about", "--format=json"]
+    command = [str(Path(sys.executable).with_name(NAME)), "--about", "--format=json"]
     answer = subprocess.run(command, check=True, capture_output=True, timeout=60)
     said: dict[str, Any] = json.loads(answer.stdout)
     return said
