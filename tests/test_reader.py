@@ -297,6 +297,15 @@ def test_requests_stay_near_the_least_possible(number: int, days: int) -> None:
     copy.check()
 
 
+def test_the_beginning_of_a_small_team_is_found_with_few_requests() -> None:
+    world = World()
+    world.fill(2_000, NOON_S - 20 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert copy.requests <= 40
+
+
 def test_an_empty_decade_costs_a_handful() -> None:
     world = World()
     world.fill(5, NOON_S - 10 * 365 * DAY, NOON_S - 10 * 365 * DAY + 60)
