@@ -312,7 +312,8 @@ class Follower:
         self._tell_deletions(start, window.end, seconds)
         watch.replace(start, window.end, seconds)
         bookmark.watermark = max(bookmark.watermark, window.end)
-        if window.end >= self._known_until:
+        # Not sooner: the search for late arrivals compares with all that was known.
+        if window.end > self._known_until:
             watch.forget(before=min(self._horizon(), bookmark.watermark))
         if watch.limit():
             logger.info("%s: too many recent events to know each; watched by count", self._name)

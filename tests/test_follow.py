@@ -143,6 +143,20 @@ def test_a_log_without_a_quiet_second_is_searched_by_count(
     copy.check()
 
 
+def test_what_is_searched_is_not_forgotten_before_the_search_ends() -> None:
+    world = World()
+    world.fill(300, NOON_S - HOUR, NOON_S - 10 * MINUTE)
+    # Without a quiet second before the watermark, the search goes up to the watermark.
+    for second in range(NOON_S - SETTLE - 150, NOON_S - SETTLE):
+        world.log.add(record(second * 1000, f"burst-{second}"))
+    copy = Copy(world, late=HOUR)
+    copy.run()
+    world.clock.advance(seconds=30 * MINUTE)
+    world.log.add(record((NOON_S - SETTLE - 10) * 1000, "late"))
+    assert [row.event.record["event"] for row in copy.run()] == ["late"]
+    copy.check()
+
+
 def test_where_more_than_a_page_happens_in_every_second_the_watched_time_is_read_again() -> None:
     world = World(bounds="exclusive")
     start = NOON_S - 140
