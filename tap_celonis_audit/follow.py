@@ -147,7 +147,7 @@ class Follower:
             begin, at = bookmark.gap
             recent = bookmark.start
             if bookmark.watch.start <= bookmark.start:
-                recent = min(recent, max(begin, self._horizon() - MARGIN_SECONDS))
+                recent = min(recent, max(at, self._horizon() - MARGIN_SECONDS))
             for window in self._reader.read(min(at, recent), recent):
                 self._calibrate(window)
                 yield list(_name_events(window.events))
