@@ -525,8 +525,9 @@ class Reader:
             if first.total != total:
                 answers, passes, total = [], [], first.total
             now = [self._events(page, second, second + 1) for page in pages]
-            answers += now
-            copies = _most_copies(answers)
+            # What was shown before takes no more memory, however many passes there are.
+            answers = [_fullest([*answers, *now])]
+            copies = Counter(event.key for event in answers[0])
             whole = Counter(event.key for answer in now for event in answer)
             if copies.total() == total:
                 return self._window(second, second + 1, answers, copies)
@@ -607,6 +608,19 @@ def _twins(key: bytes, number: int, answers: Iterable[list[Event]]) -> list[Even
     most = max(shown, key=len)
     twins = most if len(most) >= number else [event for events in shown for event in events]
     return sorted(twins[:number], key=lambda event: canonical(event.record))
+
+
+def _fullest(answers: Iterable[list[Event]]) -> list[Event]:
+    """Give the copies of each record from the one answer that showed most of them."""
+    most: dict[bytes, list[Event]] = {}
+    for answer in answers:
+        shown: dict[bytes, list[Event]] = {}
+        for event in answer:
+            shown.setdefault(event.key, []).append(event)
+        for key, events in shown.items():
+            if len(events) > len(most.get(key, ())):
+                most[key] = events
+    return [event for events in most.values() for event in events]
 
 
 def _most_copies(answers: Sequence[list[Event]]) -> Counter[bytes]:
