@@ -76,7 +76,7 @@ class KeyCredentials:
         """Give what signs a request to this API."""
         return self._auth
 
-    def renew(self, api: Api, refused: AuthBase) -> bool:  # noqa: ARG002 -- likewise
+    def renew(self, api: Api, refused: AuthBase) -> bool:  # noqa: ARG002 -- a key cannot be renewed
         """Drop what was refused; tell whether another one can be had."""
         return False
 

@@ -230,9 +230,7 @@ class CursorReader:
         )
 
     def _place(self, records: Iterable[dict[str, Any]], start: int, end: int) -> list[Event]:
-        events = place(records, self._parse, start=start, end=end, name=self._name)
-        self.unreadable |= {event.key for event in events if event.second is None}
-        return events
+        return place(records, self._parse, self.unreadable, start=start, end=end, name=self._name)
 
     def _walk(self, span: tuple[int, int], records: int, size: int) -> _Walk:
         """Follow a chain to its end, or until it holds too much."""
@@ -315,8 +313,7 @@ class CursorReader:
         for link in self._chain(None):
             self.requests += 1
             received, size = received + len(link.records), size + link.size
-            page = [self._parse(record) for record in link.records]
-            for event in page:
+            for event in map(self._parse, link.records):
                 if event.second is None:
                     self.unreadable.add(event.key)
                     continue

@@ -348,9 +348,9 @@ class Reader:
             self._record_bytes = max(page.size / len(page.records), 0.9 * self._record_bytes, 1.0)
 
     def _events(self, page: Page, start: int, end: int) -> list[Event]:
-        events = place(page.records, self._parse, start=start, end=end, name=self._name)
-        self.unreadable |= {event.key for event in events if event.second is None}
-        return events
+        return place(
+            page.records, self._parse, self.unreadable, start=start, end=end, name=self._name
+        )
 
     def _prove(
         self, start: int, end: int, first: Page, others: Sequence[Ticket[Page]] = ()
@@ -564,12 +564,13 @@ class Reader:
 def place(
     records: Iterable[dict[str, Any]],
     parse: Callable[[dict[str, Any]], Event],
+    unreadable: set[bytes],
     *,
     start: int,
     end: int,
     name: str,
 ) -> list[Event]:
-    """Make events of the records that a padded window shows.
+    """Make events of the records that a padded window shows, and note those without a time.
 
     Raises:
         TapError: One lies elsewhere.
@@ -578,7 +579,9 @@ def place(
     low, high = start - PADDING_SECONDS - 1, end + PADDING_SECONDS + 1
     events = [parse(record) for record in records]
     for event in events:
-        if event.second is not None and not low <= event.second <= high:
+        if event.second is None:
+            unreadable.add(event.key)
+        elif not low <= event.second <= high:
             raise TapError(
                 f"{name}: asked for {format_second(low + 1)} to {format_second(high - 1)}, Celonis "
                 f"answered with an event of {event.timestamp}: it ignores or misreads the time "

@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 import worlds
 from hypothesis import settings
 
@@ -21,6 +22,14 @@ def postgres_url() -> Generator[str]:
 
     with postgres() as url:
         yield url
+
+
+@pytest.fixture
+def web() -> Generator[requests.Session]:
+    """Give a session that goes by nothing but what it is told."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
 
 
 @pytest.fixture(params=[1, 8], ids=["serial", "parallel"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,8 @@ from tap_celonis_audit.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from tap_celonis_audit.pool import Ticket
 
 
 @pytest.fixture(params=[1, 3])
@@ -36,16 +38,22 @@ def test_a_failure_is_raised_where_the_answer_is_taken(pool: Pool) -> None:
     assert bad.failed
 
 
-def test_what_was_cancelled_is_not_asked_for() -> None:
-    pool = Pool(2)
+def occupy(pool: Pool) -> tuple[threading.Event, list[Ticket[Any]]]:
+    """Keep both threads of a pool busy until a gate opens."""
     gate, begun = threading.Event(), threading.Barrier(3)
 
-    def block() -> None:
+    def block() -> bool:
         begun.wait(5)
-        gate.wait(5)
+        return gate.wait(5)
 
     blocked = [pool.submit(block) for _ in range(2)]
     begun.wait(5)
+    return gate, blocked
+
+
+def test_what_was_cancelled_is_not_asked_for() -> None:
+    pool = Pool(2)
+    gate, blocked = occupy(pool)
     asked: list[int] = []
     dropped, kept = (pool.submit(partial(asked.append, number)) for number in range(2))
     dropped.cancel()
@@ -79,14 +87,7 @@ def test_no_more_calls_at_once_than_allowed() -> None:
 
 def test_urgent_calls_go_first() -> None:
     pool = Pool(2)
-    gate, begun = threading.Event(), threading.Barrier(3)
-
-    def block() -> None:
-        begun.wait(5)
-        gate.wait(5)
-
-    blocked = [pool.submit(block) for _ in range(2)]
-    begun.wait(5)
+    gate, blocked = occupy(pool)
     order: list[str] = []
     last = pool.submit(lambda: order.append("last"))
     pool.submit(lambda: order.append("first"), urgent=True)

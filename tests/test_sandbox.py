@@ -35,13 +35,6 @@ def busy() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture
-def web() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session
-
-
 def empty_team(**knobs: Any) -> Sandbox:
     return Sandbox(days=0, now=NOW, **knobs)
 

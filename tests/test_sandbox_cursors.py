@@ -7,12 +7,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 
 from tap_celonis_audit.sandbox import Request, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
 V1 = "/log/api/external/audit"
 V2 = "/log/api/external/v2/audit"
@@ -26,13 +27,6 @@ def busy() -> Iterator[Sandbox]:
     """A team that no test changes."""
     with Sandbox(days=30, now=NOW) as sandbox:
         yield sandbox
-
-
-@pytest.fixture
-def web() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session
 
 
 def ask(web: requests.Session, sandbox: Sandbox, path: str = V2, **query: Any) -> requests.Response:

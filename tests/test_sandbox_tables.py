@@ -9,12 +9,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 
 from tap_celonis_audit.sandbox import Request, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
 MEMBERS = "/api/external/members"
 PERMISSIONS = "/api/authorization/external/permissions"
@@ -53,13 +54,6 @@ def team() -> Iterator[Sandbox]:
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(days=0, now=NOW) as sandbox:
         yield sandbox
-
-
-@pytest.fixture
-def web() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session
 
 
 def ask(
