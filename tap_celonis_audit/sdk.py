@@ -45,7 +45,7 @@ from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigIn
 from singer_sdk.singerlib.encoding import SingerMessageType
 
 from tap_celonis_audit.errors import TapError
-from tap_celonis_audit.settings import from_environment, misspelt, problems
+from tap_celonis_audit.settings import from_environment, misspelt, problems, read_texts
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -358,6 +358,7 @@ class Tap(singer_sdk.Tap):
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
+        self._config = read_texts(self._config, schema)
         found = problems(self._config, schema)
         # The SDK's validator fills in the defaults as it goes.
         list(JSONSchemaValidator(schema).iter_errors(self._config))

@@ -346,27 +346,45 @@ def _kind(wanted: Mapping[str, Any]) -> str | None:
 
 def from_environment(
     environ: Mapping[str, str], schema: Mapping[str, Any], *, prefix: str
-) -> dict[str, Any]:
-    """Read the settings that are in the environment; what cannot be read stays a text.
+) -> dict[str, str]:
+    """Give the settings that are in the environment, as texts.
 
     Args:
         environ: The environment.
         schema: JSON schema of all settings.
         prefix: What the names of the variables begin with.
     """
-    found: dict[str, Any] = {}
-    for name, wanted in schema["properties"].items():
-        text = environ.get(prefix + name.upper())
-        if text is None:
-            continue
-        kind = _kind(wanted)
-        found[name] = text
-        if kind == "boolean" and text.lower() in _TRUE | _FALSE:
-            found[name] = text.lower() in _TRUE
-        elif kind in {"integer", "object"}:
-            with contextlib.suppress(ValueError):
-                found[name] = json.loads(text)
-    return found
+    variables = {name: prefix + name.upper() for name in schema["properties"]}
+    return {
+        name: environ[variable] for name, variable in variables.items() if variable in environ
+    }
+
+
+def read_texts(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Read settings that are written as texts, as environments and Meltano hand them over.
+
+    What cannot be read stays a text. What is empty is not set.
+
+    Args:
+        config: The configuration as given.
+        schema: JSON schema of all settings.
+    """
+    known = schema["properties"]
+    return {
+        name: _read_text(value, _kind(known[name])) if name in known else value
+        for name, value in config.items()
+        if name not in known or value not in ("", None)
+    }
+
+
+def _read_text(value: object, kind: str | None) -> object:
+    if isinstance(value, str):
+        if kind == "boolean" and value.lower() in _TRUE | _FALSE:
+            return value.lower() in _TRUE
+        if kind in {"integer", "object"}:
+            with contextlib.suppress(ValueError, RecursionError):
+                return json.loads(value)
+    return value
 
 
 def misspelt(

@@ -440,6 +440,43 @@ def test_a_wrong_key_fails_and_is_not_shown(loaded: Pipeline) -> None:
         assert "not-the-key-of-this-team" not in result.stdout + result.stderr
 
 
+def test_wrong_settings_are_told_wherever_meltano_has_them_from(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """Meltano itself would end with a traceback about a file, or take a typing error for false."""
+    project = (ROOT / "meltano.yml").read_text(encoding="utf-8")
+    before, key, after = project.partition("          app_key: sandbox-app-key-1\n")
+    assert key
+    wrong = "          settle_seconds: soon\n          max_retries: 1.5\n"
+    (tmp_path / "meltano.yml").write_text(before + key + wrong + after, encoding="utf-8")
+    (tmp_path / ".meltano").mkdir()
+    (tmp_path / ".meltano" / "extractors").symlink_to(ROOT / ".meltano" / "extractors")
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(
+        "TAP_CELONIS_AUDIT_INCLUDE_INTERNAL_MEMBERS=maybe\nTAP_CELONIS_AUDIT_MAX_RUN_MINUTES=\n"
+    )
+    variables = {
+        "TAP_CELONIS_AUDIT_PAGE_SIZE": "abc",
+        "TAP_CELONIS_AUDIT_OAUTH_CLIENT_AUTH": "Basic",
+        "TAP_CELONIS_AUDIT_PAGESIZE": "50",
+    }
+    told = [
+        "settle_seconds must be a whole number.",
+        "max_retries must be a whole number.",
+        "include_internal_members must be true or false.",
+        "page_size must be a whole number.",
+        "oauth_client_auth must be one of auto, basic, post.",
+        '"pagesize" is not a setting of this tap: did you mean "page_size"?',
+    ]
+    for command in ("tap-celonis-audit", "tap-celonis-audit:test-connection"):
+        result = replace(pipeline, project=tmp_path).meltano(
+            "--env-file", str(dotenv), "invoke", command, **variables
+        )
+        assert result.returncode != 0
+        _, _, said = result.stderr.rpartition("Skipping parse of env var settings...\n")
+        assert sorted(said.splitlines()) == sorted(told)
+
+
 def test_meltano_hides_the_secrets(loaded: Pipeline) -> None:
     secrets = {
         f"TAP_CELONIS_AUDIT_{name}": f"hidden-{name}"

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 from singer_sdk.helpers.capabilities import BATCH_CONFIG, FLATTENING_CONFIG, STREAM_MAPS_CONFIG
 
-from tap_celonis_audit.settings import SCHEMA, Settings, misspelt, problems
+from tap_celonis_audit.settings import (
+    SCHEMA,
+    Settings,
+    from_environment,
+    misspelt,
+    problems,
+    read_texts,
+)
 from tap_celonis_audit.tap import TapCelonisAudit
 from tap_celonis_audit.windows import BEGINNING
 
@@ -24,7 +31,8 @@ def known_settings() -> dict[str, Any]:
 def complaints(**changes: Any) -> list[str]:
     """Say what is wrong with a good configuration after these changes; None leaves one out."""
     config = {name: value for name, value in (GOOD | changes).items() if value is not None}
-    return problems(config, known_settings())
+    schema = known_settings()
+    return problems(read_texts(config, schema), schema)
 
 
 def the_complaint(**changes: Any) -> str:
@@ -192,9 +200,53 @@ def test_a_value_of_the_wrong_type_is_not_quoted(name: str, value: object) -> No
     assert line == f"{name} must be a text."
 
 
-@pytest.mark.parametrize("value", ["50", 50.5, True, [50], "s3cret"])
+@pytest.mark.parametrize("value", ["50.5", "1e2", "true", 50.5, True, [50], "s3cret", "\u0665"])
 def test_a_number_must_be_whole(value: object) -> None:
     assert the_complaint(page_size=value) == "page_size must be a whole number."
+
+
+@pytest.mark.parametrize("value", ["ture", "ja", "2", 1, "[" * 100_000])
+def test_a_switch_is_on_or_off(value: object) -> None:
+    assert the_complaint(include_internal_members=value) == (
+        "include_internal_members must be true or false."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("page_size", "50", 50),
+        ("page_size", " 50 ", 50),
+        ("max_retries", "0", 0),
+        ("include_internal_members", "false", False),
+        ("include_internal_members", "No", False),
+        ("include_internal_members", "TRUE", True),
+        ("stream_maps", '{"members": null}', {"members": None}),
+        ("app_key", "50", "50"),
+        ("start_date", "2026-01-01", "2026-01-01"),
+    ],
+)
+def test_a_setting_may_be_written_as_a_text(name: str, text: str, value: object) -> None:
+    schema = known_settings()
+    assert read_texts({name: text}, schema) == {name: value}
+    read = read_texts({name: value}, schema)[name]
+    assert (read, type(read)) == (value, type(value))
+    environ = {f"TAP_{name.upper()}": text, "TAP_UNKNOWN": text, name.upper(): text}
+    assert from_environment(environ, schema, prefix="TAP_") == {name: text}
+
+
+def test_what_is_empty_is_not_set() -> None:
+    config: dict[str, Any] = {}
+    for name in SCHEMA["properties"]:
+        config |= {name: ""}
+    assert read_texts(config, known_settings()) == {}
+    assert read_texts(dict.fromkeys(config), known_settings()) == {}
+    tap = TapCelonisAudit(config=config | GOOD)
+    assert tap.settings == TapCelonisAudit(config=GOOD).settings
+
+
+def test_a_misspelt_setting_is_told_when_it_is_empty_too() -> None:
+    assert "pagesize" in the_complaint(pagesize="")
 
 
 @pytest.mark.parametrize(

@@ -1177,7 +1177,7 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, str], str]] = {
     "a password in the URL": (GOOD | {"api_url": "https://u:s3cret@acme"}, "user name"),
     "no date": (GOOD | {"start_date": "soon"}, "start_date is not a date"),
     "no number": (GOOD | {"page_size": "s3cret"}, "page_size must be a whole number"),
-    "an empty number": (GOOD | {"max_retries": ""}, "max_retries must be a whole number"),
+    "a switch that is none": (GOOD | {"include_internal_members": "s3cret"}, "true or false"),
     "a number out of range": (GOOD | {"page_size": "0"}, "page_size must be at least 1"),
     "maps that are no JSON": (GOOD | {"stream_maps": "{s3cret"}, "stream_maps"),
     "an unknown host": (
