@@ -42,6 +42,7 @@ from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
+from singer_sdk.singerlib.catalog import Catalog
 from singer_sdk.singerlib.encoding import SingerMessageType
 
 from tap_celonis_audit.errors import TapError
@@ -229,11 +230,20 @@ def _read_object(read: Callable[[], str | bytes], name: str) -> dict[str, Any]:
         content = json.loads(read())
     except OSError as error:
         raise TapError(f"{name} cannot be read: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise TapError(f"{name} is not a JSON object. Check what is in it.")
     return content
+
+
+def _check_catalog(content: dict[str, Any], name: str) -> None:
+    try:
+        streams = Catalog.from_dict(content)
+    except (AttributeError, KeyError, TypeError, ValueError):  # The SDK does not check by itself.
+        streams = None
+    if streams is None or "streams" not in content:
+        raise TapError(f"The catalog {name} is not a Singer catalog. Make one with --discover.")
 
 
 class Command(SingerCommand):
@@ -290,10 +300,12 @@ class Tap(singer_sdk.Tap):
         catalog: IO[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        for what, file in (("state", state), ("catalog", catalog)):
-            if file is not None:
-                _read_object(file.read, f"The {what} {file.name}")
-                file.seek(0)
+        if state is not None:
+            _read_object(state.read, f"The state {state.name}")
+            state.seek(0)
+        if catalog is not None:
+            _check_catalog(_read_object(catalog.read, f"The catalog {catalog.name}"), catalog.name)
+            catalog.seek(0)
         # What is loaded by now stays. And records hold no cycles: looking for some can wait.
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS)

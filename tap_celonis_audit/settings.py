@@ -310,9 +310,7 @@ def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     found += _date_problems(config)
     found += _bundle_problems(config)
     found += _pseudonymization_problems(config)
-    if config.get("emit_activate_version_messages") and config.get("batch_config"):
-        # Batches do not say of which version their rows are: all of them would be removed.
-        found.append("emit_activate_version_messages does not work with batch_config. Remove one.")
+    found += _batch_problems(config)
     return found
 
 
@@ -355,9 +353,7 @@ def from_environment(
         prefix: What the names of the variables begin with.
     """
     variables = {name: prefix + name.upper() for name in schema["properties"]}
-    return {
-        name: environ[variable] for name, variable in variables.items() if variable in environ
-    }
+    return {name: environ[variable] for name, variable in variables.items() if variable in environ}
 
 
 def read_texts(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -480,6 +476,12 @@ def _bundle_problems(config: Mapping[str, Any]) -> Iterator[str]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
         yield "ca_bundle does not name a readable file with certificates in PEM form. Correct it."
+
+
+def _batch_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    if config.get("emit_activate_version_messages") and config.get("batch_config"):
+        # Batches do not say of which version their rows are: all of them would be removed.
+        yield "emit_activate_version_messages does not work with batch_config. Remove one."
 
 
 def _pseudonymization_problems(config: Mapping[str, Any]) -> Iterator[str]:

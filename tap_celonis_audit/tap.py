@@ -92,10 +92,7 @@ class TapCelonisAudit(sdk.Tap):
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
-        bookmarks = state.get("bookmarks", {}) if isinstance(state, dict) else None
-        if not isinstance(bookmarks, dict) or not all(
-            isinstance(bookmark, dict) for bookmark in bookmarks.values()
-        ):
+        if not _is_state(state):
             raise TapError(
                 "The state is not a Singer state. Give the value of the last STATE message, or "
                 "none to start over."
@@ -166,6 +163,19 @@ class TapCelonisAudit(sdk.Tap):
         finally:
             tap.close()
         ctx.exit()
+
+
+def _is_state(state: object) -> bool:
+    """Tell whether this is a Singer state, or nothing yet."""
+    if not isinstance(state, dict):
+        return False
+    bookmarks = state.get("bookmarks", None if state else {})
+    return isinstance(bookmarks, dict) and all(
+        isinstance(bookmark, dict)
+        and isinstance(parts := bookmark.get("partitions", []), list)
+        and all(isinstance(part, dict) for part in parts)
+        for bookmark in bookmarks.values()
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import itertools
 import json
@@ -208,6 +209,44 @@ def assert_in_troubleshooting(line: str) -> None:
 def test_the_page_for_failures_has_every_verdict(row: str) -> None:
     facts = {name: name for name in re.findall(r"\{(\w+)\}", VERDICTS[row].text)}
     assert_in_troubleshooting(VERDICTS[row].text.format(**facts))
+
+
+def texts_of(node: ast.expr) -> list[str]:
+    """Give the text of an expression, with what differs left out, if it is one."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, ast.JoinedStr):
+        parts = (part.value if isinstance(part, ast.Constant) else "x" for part in node.values)
+        return ["".join(map(str, parts))]
+    return []
+
+
+def messages(path: Path) -> list[str]:
+    """Find what a module says to users: the texts of its exceptions, and of wrong settings."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"TapError", "TeamError"}:
+            found += [text for argument in node.args for text in texts_of(argument)]
+        elif path.name == "settings.py" and isinstance(node, ast.Yield) and node.value:
+            found += texts_of(node.value)
+    return found
+
+
+MESSAGES = sorted(
+    {
+        message
+        for folder in (".", "streams")
+        for path in (ROOT / "tap_celonis_audit" / folder).glob("*.py")
+        for message in messages(path)
+        if re.search("[a-z]{2}", message)
+    }
+)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_the_page_for_failures_has_every_message(message: str) -> None:
+    assert len(MESSAGES) > 40
+    assert_in_troubleshooting(message.removeprefix("x: "))
 
 
 def test_the_page_for_failures_has_no_message_that_nobody_meets() -> None:

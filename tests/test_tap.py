@@ -606,6 +606,10 @@ class TestState:
             {"bookmarks": []},
             {"bookmarks": {"audit_logs": "2026-01-01"}},
             {"bookmarks": None},
+            {"bookmarks": {"audit_logs": {"partitions": [1]}}},
+            {"bookmarks": {"audit_logs": {"partitions": {}}}},
+            {"type": "STATE", "value": {"bookmarks": {}}},
+            {"completed": {"singer_state": {"bookmarks": {}}}},
         ],
     )
     def test_what_is_no_state_is_refused(self, team: Sandbox, state: Any) -> None:
@@ -1207,6 +1211,26 @@ WRONG_FILES: dict[str, tuple[bytes | None, str, str]] = {
     "a state that is no object": (b"[1]", "--state", "state"),
     "a catalog that is no JSON": (b"{nope", "--catalog", "given.json"),
     "a catalog that is no object": (b"[1]", "--catalog", "catalog"),
+    "a catalog without streams": (b"{}", "--catalog", "given.json is not a Singer catalog"),
+    "a catalog of nothing": (b'{"streams": null}', "--catalog", "not a Singer catalog"),
+    "a catalog of numbers": (b'{"streams": [7]}', "--catalog", "not a Singer catalog"),
+    "a catalog of nameless streams": (b'{"streams": [{}]}', "--catalog", "not a Singer catalog"),
+    "a catalog with a broken schema": (
+        b'{"streams": [{"tap_stream_id": "audit_logs", "schema": "s3cret"}]}',
+        "--catalog",
+        "not a Singer catalog",
+    ),
+    "a catalog with broken metadata": (
+        b'{"streams": [{"tap_stream_id": "audit_logs", "metadata": [{"breadcrumb": []}]}]}',
+        "--catalog",
+        "not a Singer catalog",
+    ),
+    "a catalog of many brackets": (b"[" * 100_000, "--catalog", "not a JSON object"),
+    "a message for a state": (
+        b'{"type": "STATE", "value": {"bookmarks": {}}}',
+        "--state",
+        "Give the value of the last STATE message",
+    ),
 }
 
 
