@@ -37,8 +37,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: An answer larger than this (200 records with whole blueprints in them are far below) is refused.
-MAX_BODY_BYTES = 256 * 1024 * 1024
+_MIB = 1024 * 1024
+#: The answers under way at once hold no more together: each its share. (A page of 200 records has
+#: some hundreds of kilobytes; with whole blueprints in it, some megabytes.)
+MAX_BYTES_UNDER_WAY = 128 * _MIB
+#: An answer that cannot be had in pages, of which there is one at a time, holds no more.
+MAX_EXPORT_BYTES = 256 * _MIB
 _BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 60.0
 #: Before Celonis has answered once, a wrong URL is likelier than a passing fault.
@@ -83,6 +87,7 @@ class Client:
             max_wait_seconds=settings.max_rate_limit_wait_seconds,
             sleep=sleep,
         )
+        self._page_bytes = MAX_BYTES_UNDER_WAY // settings.max_parallel_requests
         self._sessions: list[requests.Session] = []
         self._credentials = credentials_for(settings, session=self._open())
         self._own = _Own(self._open)
@@ -153,6 +158,7 @@ class Client:
         self, api: Api, params: Mapping[str, str | int], auth: AuthBase, started: float
     ) -> Answer:
         begun = time.monotonic()
+        limit = MAX_EXPORT_BYTES if api.long_list else self._page_bytes
         try:
             response = self._own.session.get(
                 f"{self._settings.base_url}{api.path}",
@@ -163,11 +169,12 @@ class Client:
                 stream=True,
             )
             with response:
-                data = read_body(response, MAX_BODY_BYTES)
+                data = read_body(response, limit)
         except TRANSPORT_ERRORS as error:
             raise judge_failure(error, host=self._settings.netloc, path=api.path) from error
         if data is None:
-            raise failure("too large", limit=MAX_BODY_BYTES // 1024**2)
+            case = "export too large" if api.long_list else "too large"
+            raise failure(case, path=api.path, limit=f"{limit / _MIB:.0f} MiB")
         status = response.status_code
         logger.debug("GET %s: %d in %.3f s", api.path, status, time.monotonic() - begun)
         if status != HTTPStatus.TOO_MANY_REQUESTS:

@@ -88,6 +88,10 @@ class CredentialsError(TapError):
     """Celonis refused the key, or a permission is missing: it answers both alike."""
 
 
+class TooLargeError(TapError):
+    """An answer does not fit into memory; with fewer records it may."""
+
+
 class RateLimitError(TeamError):
     """Celonis asks to wait for longer than this run may."""
 
@@ -196,7 +200,16 @@ VERDICTS = {
         Action.FAIL,
         Who.CONFIGURATION,
         Lack.READABLE,
-        "An answer is larger than {limit} MiB. Lower page_size.",
+        "An answer of {path} is larger than {limit}. Lower page_size, or max_parallel_requests, "
+        "since answers under way at once share the memory.",
+        TooLargeError,
+    ),
+    "export too large": Verdict(
+        Action.FAIL,
+        Who.CELONIS,
+        Lack.READABLE,
+        "The answer of {path} is larger than {limit}, and Celonis gives it whole only. Deselect "
+        "the stream. Please report this.",
     ),
     "too deep": Verdict(
         Action.FAIL,

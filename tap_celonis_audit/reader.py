@@ -71,6 +71,8 @@ class Page:
     """Records that fit on a page: what was asked for, or what the answer says if that is less."""
     size: int = 0
     """Bytes."""
+    asked: int = 0
+    """Records that were asked for, if those were fewer than wished: so are pages counted then."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -152,7 +154,7 @@ class _Plan:
                 ticket.cancel()
 
 
-class _NotProvenError(Exception):
+class NotProvenError(Exception):
     """These answers do not prove that the window is complete."""
 
     def __init__(self, reason: str, *, again: bool = True) -> None:
@@ -290,7 +292,9 @@ class Reader:
         plan.length = max(1, int(self._next_length(plan, stop - start, weight)))
         others: list[Ticket[Page]] = []
         if self._pool.parallel > 1 and _is_full(first) and not self._is_new_maximum(first):
-            others = [self._submit(start, stop, page) for page in range(1, _pages(first))]
+            others = [
+                self._submit(start, stop, page, first.asked) for page in range(1, _pages(first))
+            ]
         plan.windows.append(_Planned(start, stop, first, others))
 
     def _next_length(self, plan: _Plan, length: int, weight: int) -> float:
@@ -360,12 +364,12 @@ class Reader:
             return self._read_parts(start, end, first)
         try:
             return self._settle(self._attempt(start, end, first, others))
-        except _NotProvenError as doubt:
+        except NotProvenError as doubt:
             logger.debug("%s: window at %s: %s", self._name, format_second(start), doubt)
             if doubt.again:
                 try:
                     return self._settle(self._attempt(start, end, self._page(start, end, 0)))
-                except _NotProvenError as repeated:
+                except NotProvenError as repeated:
                     doubt = repeated
             if end - start == 1:
                 return self._read_dense(start, doubt)
@@ -424,7 +428,7 @@ class Reader:
         """Read the other pages of a window and prove it.
 
         Raises:
-            _NotProvenError: The answers do not prove it.
+            NotProvenError: The answers do not prove it.
         """
         pages = self._collect(start, end, first, self._page_size, others)
         answers = [self._events(page, start, end) for page in pages]
@@ -432,7 +436,7 @@ class Reader:
         if first.total is not None and copies.total() != first.total:
             self._mend(start, end, answers, copies)
             if copies.total() != first.total:
-                raise _NotProvenError("pages overlap", again=False)
+                raise NotProvenError("pages overlap", again=False)
         return self._window(start, end, answers, copies)
 
     def _mend(
@@ -461,28 +465,28 @@ class Reader:
         self, start: int, end: int, first: Page, size: int, others: Sequence[Ticket[Page]] = ()
     ) -> list[Page]:
         """Get all pages of a window; they agree on a count and add up to it."""
-        total, length = first.total, len(first.records)
+        total, length, size = first.total, len(first.records), first.asked or size
         if total is None:
             if not _is_short(first) or self._page(start, end, 1, size).records:
-                raise _NotProvenError("Celonis does not say how many records there are")
+                raise NotProvenError("Celonis does not say how many records there are")
             return [first]
         if length > total or total > MAX_PER_SECOND or (total and not length):
-            raise _NotProvenError(f"{total} records announced, {length} received")
+            raise NotProvenError(f"{total} records announced, {length} received")
         pages = [first]
         with closing(self._others(start, end, first, size, others)) as rest:
             for page in rest:
                 pages.append(page)
                 if page.total != total and not (page.total == 0 and not page.records):
-                    raise _NotProvenError("the count changed while it was read")
+                    raise NotProvenError("the count changed while it was read")
                 if not page.records:
                     break
         received = sum(len(page.records) for page in pages)
         if received != total:
-            raise _NotProvenError(f"{total} records announced, {received} received")
+            raise NotProvenError(f"{total} records announced, {received} received")
         if self._is_new_maximum(first):
             beyond = self._page(start, end, _pages(first), size)
             if beyond.records:
-                raise _NotProvenError(f"{total} records announced, but there are more")
+                raise NotProvenError(f"{total} records announced, but there are more")
         return pages
 
     def _others(
@@ -503,7 +507,7 @@ class Reader:
             for ticket in tickets:
                 ticket.cancel()
 
-    def _read_dense(self, second: int, doubt: _NotProvenError) -> Window:
+    def _read_dense(self, second: int, doubt: NotProvenError) -> Window:
         """Read a single second with pages of different sizes until the answers prove it.
 
         It holds more than a page, and its records move between requests or are identical.
@@ -517,7 +521,7 @@ class Reader:
             try:
                 first = self._page(second, second + 1, 0, size)
                 pages = self._collect(second, second + 1, first, size)
-            except _NotProvenError as again:
+            except NotProvenError as again:
                 doubt = again
                 continue
             if first.total is None:

@@ -6,12 +6,13 @@ https://developer.celonis.com/celonis-apis/audit-log-api/overview/
 from __future__ import annotations
 
 import abc
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
 from tap_celonis_audit.cursor import CursorReader, Link
-from tap_celonis_audit.errors import ParametersError, TapError
-from tap_celonis_audit.reader import Page, Reader
+from tap_celonis_audit.errors import ParametersError, TapError, TooLargeError
+from tap_celonis_audit.reader import NotProvenError, Page, Reader
 from tap_celonis_audit.windows import format_bound, format_zoned_bound
 
 if sys.version_info >= (3, 12):
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
     from tap_celonis_audit.pool import Pool
     from tap_celonis_audit.reader import Event
 
+logger = logging.getLogger(__name__)
+
 #: Records that a page of numbered pages may have, and one of a chain.
 MAX_PAGE_SIZE = 200
 MAX_LIMIT = 500
+#: Where an answer is too large, the next ones have this fraction of its records.
+_FEWER = 4
+#: So many answers that fit, and more records are tried again.
+_CALM = 24
 
 
 class Source(abc.ABC):
@@ -57,6 +64,8 @@ class Source(abc.ABC):
         """Whether it has ever answered."""
         self._get = ask
         self._page_size = page_size
+        self._fraction = 1
+        self._calm = 0
         self._spellings = list(spellings)
 
     @abc.abstractmethod
@@ -91,6 +100,34 @@ class Source(abc.ABC):
             self.has_odd_texts |= answer.is_odd
             return answer
 
+    def _ask_for_less(self, ask: Callable[[int], Answer], wished: int) -> tuple[Answer, int]:
+        """Ask for so many records, or for fewer if an answer is too large.
+
+        Returns:
+            The answer, and how many were asked for.
+
+        Raises:
+            TooLargeError: One alone is too large.
+        """
+        while True:
+            fraction = self._fraction
+            size = max(1, wished // fraction)
+            try:
+                answer = ask(size)
+            except TooLargeError:
+                if size == 1:
+                    raise
+                self._shrink(fraction, size)
+            else:
+                self._calm += 1
+                if self._calm >= _CALM and self._fraction > 1:
+                    self._fraction, self._calm = self._fraction // _FEWER, 0
+                return answer, size
+
+    def _shrink(self, fraction: int, size: int) -> None:
+        logger.info("%s: %d records at once are too large; asking for fewer", self.api.path, size)
+        self._fraction, self._calm = max(self._fraction, _FEWER * fraction), 0
+
 
 class NumberedPages(Source):
     """Version 1: pages by number, and a count."""
@@ -104,7 +141,20 @@ class NumberedPages(Source):
         return Reader(self._fetch, parse, name=name, page_size=self._page_size, pool=pool)
 
     def _fetch(self, first: int, last: int, number: int, size: int) -> Page:
-        answer = self._ask({"pageNumber": number, "pageSize": size}, (first, last))
+        def ask(size: int) -> Answer:
+            return self._ask({"pageNumber": number, "pageSize": size}, (first, last))
+
+        if number == 0:
+            answer, size = self._ask_for_less(ask, size)
+        else:
+            fraction = self._fraction
+            try:
+                answer = ask(size)
+            except TooLargeError:
+                if size == 1:
+                    raise
+                self._shrink(fraction, size)  # Smaller pages have other numbers.
+                raise NotProvenError("a page is too large") from None
         return make_page(answer.body, size=size, path=self.api.path, weight=answer.size)
 
 
@@ -124,10 +174,10 @@ class ChainedPages(Source):
         return CursorReader(self._fetch, parse, name=name, limit=limit, pool=pool)
 
     def _fetch(self, span: tuple[int, int] | None, token: str | None, limit: int) -> Link:
-        params: dict[str, str | int] = {"limit": limit}
-        if token is not None:
-            params["pageToken"] = token
-        answer = self._ask(params, span)
+        params: dict[str, str | int] = {} if token is None else {"pageToken": token}
+        answer, _ = self._ask_for_less(
+            lambda size: self._ask({**params, "limit": size}, span), limit
+        )
         return make_link(answer.body, path=self.api.path, weight=answer.size)
 
 
@@ -147,9 +197,8 @@ def make_page(body: Mapping[str, Any] | None, *, size: int, path: str, weight: i
         return Page([], 0, size)
     records = _records(body, path)
     served = _natural(body.get("pageSize"))
-    return Page(
-        records, _natural(body.get("totalCount")), min(size, served) if served else size, weight
-    )
+    limit = min(size, served) if served else size
+    return Page(records, _natural(body.get("totalCount")), limit, weight, asked=size)
 
 
 def make_link(body: Mapping[str, Any] | None, *, path: str, weight: int = 0) -> Link:

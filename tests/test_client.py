@@ -18,11 +18,12 @@ from tap_celonis_audit.errors import (
     RateLimitError,
     TapError,
     TeamError,
+    TooLargeError,
 )
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
 from tap_celonis_audit.settings import Settings
 from tap_celonis_audit.sources import make_page
-from tap_celonis_audit.streams import AuditLogsStream, LoginHistoryStream
+from tap_celonis_audit.streams import AuditLogsStream, LoginHistoryStream, PermissionsStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -413,12 +414,25 @@ def not_for_msgspec(data: bytes) -> bool:
 
 
 def test_an_answer_without_end_is_refused(
-    sandbox: Sandbox, client: Client, naps: list[float], monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox,
+    connect: Callable[..., Client],
+    naps: list[float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 1024 * 1024)
-    play(sandbox, [json_answer({"content": [{"x": "y" * 2_000_000}]})])
-    with pytest.raises(TapError, match=r"larger than 1 MiB\. Lower page_size"):
-        client.get(API, ONE)
+    monkeypatch.setattr(client_module, "MAX_BYTES_UNDER_WAY", 8 * 1024 * 1024)
+    monkeypatch.setattr(client_module, "MAX_EXPORT_BYTES", 3 * 1024 * 1024)
+    large = json_answer({"content": [{"x": "y" * 2_000_000}], "permissions": []})
+    larger = json_answer({"permissions": ["y" * 4_000_000]})
+    play(sandbox, [large, large, large, larger])
+    with pytest.raises(
+        TooLargeError, match=rf"of {API.path} is larger than 1 MiB\. Lower page_size"
+    ):
+        connect(sandbox, max_parallel_requests=8).get(API, ONE)
+    assert connect(sandbox).get(API, ONE).body, "fewer at once may be larger"
+    export = PermissionsStream.api
+    assert connect(sandbox, max_parallel_requests=8).get(export, {}).body
+    with pytest.raises(TapError, match=rf"of {export.path} is larger than 3 MiB, .* Deselect"):
+        connect(sandbox).get(export, {})
     assert naps == []
 
 

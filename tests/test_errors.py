@@ -37,11 +37,13 @@ from tap_celonis_audit.errors import (
 )
 from tap_celonis_audit.sandbox import Answer, Fault, Sandbox
 from tap_celonis_audit.settings import Settings
-from tap_celonis_audit.streams import STREAMS, AuditLogsStream
+from tap_celonis_audit.streams import STREAMS, AuditLogsStream, PermissionsStream
 from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tap_celonis_audit.errors import Api
 
 API = AuditLogsStream.api
 ONE = {"pageNumber": 0, "pageSize": 1}
@@ -62,7 +64,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def told(url: str, naps: list[float], **config: Any) -> TapError:
+def told(url: str, naps: list[float], *, api: Api = API, **config: Any) -> TapError:
     """Ask once, and give the failure; after an answer, so that all retries are made."""
     way = {} if "client_id" in config else {"app_key": SECRET}
     settings = Settings.from_config({"api_url": url, "max_retries": 4} | way | config)
@@ -70,7 +72,7 @@ def told(url: str, naps: list[float], **config: Any) -> TapError:
     client._answered = True
     try:
         with pytest.raises(TapError) as told:
-            client.get(API, ONE)
+            client.get(api, ONE)
     finally:
         client.close()
     return told.value
@@ -221,12 +223,15 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}-{case.id}")
 def test_an_answer(case: Case, naps: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(client_module, "MAX_BYTES_UNDER_WAY", 4 * 1024 * 1024)
     with Sandbox(days=1, now=NOW) as sandbox:
         sandbox.hook = lambda _, request: (
             case.answer if (request.path == TOKEN) == case.at_token else None
         )
-        oauth = {"client_id": sandbox.client_id, "client_secret": sandbox.client_secret}
+        oauth: dict[str, Any] = {
+            "client_id": sandbox.client_id,
+            "client_secret": sandbox.client_secret,
+        }
         error = told(sandbox.url, naps, **(oauth if case.oauth or case.at_token else {}))
         check(case.row, error, naps, *case.words)
         asked = sum((request.path == TOKEN) == case.at_token for request in sandbox.requests)
@@ -235,12 +240,24 @@ def test_an_answer(case: Case, naps: list[float], monkeypatch: pytest.MonkeyPatc
         assert asked == again.get(case.row, 1 + len(naps))
 
 
+def test_an_export_that_is_too_large(naps: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_EXPORT_BYTES", 1024 * 1024)
+    answer = ok(b'{"permissions": ["%s"]}' % (b" " * 2_000_000))
+    with Sandbox(days=0, hook=lambda _, __: answer) as sandbox:
+        error = told(sandbox.url, naps, api=PermissionsStream.api)
+        assert len(sandbox.requests) == 1
+    check("export too large", error, naps, PermissionsStream.api.path, "1 MiB", "Deselect")
+
+
 @pytest.mark.parametrize("at_token", [False, True])
 def test_a_rate_limit(naps: list[float], *, at_token: bool) -> None:
     refusal = Answer.json(HTTPStatus.TOO_MANY_REQUESTS, {}, headers={"x-ratelimit-reset": "600"})
     with Sandbox(days=1, now=NOW) as sandbox:
         sandbox.hook = lambda _, request: refusal if (request.path == TOKEN) == at_token else None
-        oauth = {"client_id": sandbox.client_id, "client_secret": sandbox.client_secret}
+        oauth: dict[str, Any] = {
+            "client_id": sandbox.client_id,
+            "client_secret": sandbox.client_secret,
+        }
         error = told(sandbox.url, naps, max_retries=0, **oauth)
         assert sum((each.path == TOKEN) == at_token for each in sandbox.requests) == 2
     assert 600 <= naps.pop() <= 601

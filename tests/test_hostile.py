@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import Command, Finished
 
-from tap_celonis_audit.client import MAX_BODY_BYTES
+from tap_celonis_audit.client import MAX_BYTES_UNDER_WAY
 from tap_celonis_audit.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def test_an_error_page_cannot_write_into_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", ["a bomb", "a bomb in a bomb"])
 def test_a_bomb_stops_at_the_cap(tmp_path: Path, shape: str) -> None:
     zeros = gzip.compress(b"0" * (16 * 1024 * 1024), 6)
-    bomb = zeros * (MAX_BODY_BYTES // (16 * 1024 * 1024) + 1)
+    bomb = zeros * (MAX_BYTES_UNDER_WAY // (16 * 1024 * 1024) + 1)
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     if shape == "a bomb in a bomb":
         bomb, headers["content-encoding"] = gzip.compress(bomb), "gzip, gzip"
@@ -253,4 +253,7 @@ def test_a_bomb_stops_at_the_cap(tmp_path: Path, shape: str) -> None:
         finished = command.run(debug=True)
     assert finished.status == 1
     assert_untouched(finished.err)
-    assert "An answer is larger than 256 MiB. Lower page_size." in finished.err
+    assert (
+        "An answer of /log/api/external/audit is larger than 32 MiB. Lower page_size"
+        in finished.err
+    )

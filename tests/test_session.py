@@ -372,7 +372,7 @@ BOMB = gzip.compress(b'{"a":"' + b"0" * 20_000_000)
 def test_a_body_has_a_cap(
     connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(client_module, "MAX_BYTES_UNDER_WAY", 4 * 1024 * 1024)
     with Wire(sends(answer)) as wire:
         with pytest.raises(TapError, match=r"larger than 1 MiB\. Lower page_size"):
             connect(wire.url).get(API, ONE)
