@@ -9,8 +9,15 @@ as read only when one of these holds:
   single answer showed at once, add up to it. (The lengths of the pages prove nothing: when ties
   move between requests, a pager loses some records, gets others twice, and the sum still fits.)
 
-A count itself is believed only up to a size at which the counts of two parts were seen to add up.
+A count itself may be lower than the truth: capped, say. So behind the last page of several there
+must be nothing, and a count is believed only below a size at which the counts of parts were seen to
+add up to that of the whole. (Counts that are right up to some size cannot do that beyond it, if at
+least two parts hold anything; parts overlap by the padding, so their sum is never too low.)
 What cannot be proven is read again in smaller windows, down to one second, or fails.
+
+How long windows are is planned by counts, from the top: a range that holds too much is divided,
+and all its parts are asked for at once. Their first pages are not in vain: those that hold little
+enough are windows already.
 
 Times are whole UTC seconds, windows half-open. Requests ask for one second more on both sides and
 the client cuts, so it does not matter whether Celonis' bounds are inclusive, exclusive, precise to
@@ -19,11 +26,13 @@ the millisecond or cut to the second.
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 from collections import Counter, deque
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -44,11 +53,10 @@ PADDING_SECONDS = 1
 #: A window holds at most this many pages, and about this many bytes: that bounds the memory.
 MAX_PAGES = 16
 MAX_BYTES = 8 * 1024 * 1024
-#: Windows are planned to hold this part of what they may hold, since activity varies.
-_FILL = 0.8
-#: How much longer a window may be than the one before it, or shorter than one that held too much.
-_GROWTH = 6
-_SHRINK = 8
+#: Parts are planned to hold this part of what a window may hold, since activity varies.
+_FILL = 0.7
+#: A range is divided into so many parts at least, where its count is in doubt, and at most.
+_FEW, _MANY = 3, 16
 #: So many proven windows in a row, and larger ones are tried again.
 _CALM = 24
 #: How often a single second is read with pages of different sizes before giving up.
@@ -102,56 +110,41 @@ class Window:
     """Records received from the padding after the window."""
 
 
-class _Planned(NamedTuple):
-    """A window whose first page is there."""
+@dataclass(slots=True)
+class _Whole:
+    """A range that was divided: its count, and what its parts count."""
+
+    total: int
+    unasked: int
+    """Parts that have not answered yet."""
+    added: int = 0
+    filled: int = 0
+    """Parts with anything in them."""
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A part of a range that is to be read."""
 
     start: int
     end: int
-    first: Page
-    others: Sequence[Ticket[Page]]
-    """Its other pages, if they were asked for."""
-
-
-@dataclass(slots=True)
-class _Plan:
-    """How a range is divided into windows, as far as that is known."""
-
-    at: int
-    """Where the next window begins."""
-    end: int
-    length: int
-    """How long it shall be."""
+    whole: _Whole | None = None
     first: Ticket[Page] | None = None
     """Its first page, if it was asked for."""
-    last: Page | None = None
-    """First page of the window before it."""
-    crowds: list[tuple[int, int]] = field(default_factory=list)
-    """Windows from there on that held too much: where they end, and what is still left of them."""
-    windows: deque[_Planned] = field(default_factory=deque)
-    """The windows before it that wait to be read."""
-
-    @property
-    def stop(self) -> int:
-        """Where the next window ends."""
-        return min(self.end, self.at + self.length)
+    is_window: bool = False
+    """Whether its first page says that it holds little enough."""
+    others: list[Ticket[Page]] = field(default_factory=list)
+    """Its other pages, if they were asked for."""
 
     @property
     def pages(self) -> int:
-        """How many pages were asked for ahead."""
-        return (self.first is not None) + sum(1 + len(each.others) for each in self.windows)
-
-    def pass_on(self, at: int, weight: int) -> None:
-        """Go on behind a window."""
-        self.at = at
-        self.crowds = [(end, left - weight) for end, left in self.crowds if end > at]
+        """How many pages were asked for."""
+        return (self.first is not None) + len(self.others)
 
     def cancel(self) -> None:
-        """Drop what was asked for and not read."""
-        if self.first is not None:
-            self.first.cancel()
-        for window in self.windows:
-            for ticket in window.others:
-                ticket.cancel()
+        """Drop what was asked for."""
+        for ticket in (*self.others, *([self.first] if self.first else [])):
+            ticket.cancel()
 
 
 class NotProvenError(Exception):
@@ -184,7 +177,7 @@ class Reader:
     ) -> None:
         self._fetch = fetch
         self._pool = pool or Pool()
-        self._plan: _Plan | None = None
+        self._plan: list[_Part] = []
         self._parse = parse
         self._name = name
         self._page_size = page_size
@@ -192,7 +185,7 @@ class Reader:
         self._pages = MAX_PAGES
         self._calm = 0
         self._record_bytes = 1.0
-        self._count_is_capped = False
+        self._count_is_capped = self._told_of_cap = False
         self._begun_before = self._pool.begun
         self.unreadable: set[bytes] = set()
         """Keys of records without a usable timestamp."""
@@ -207,13 +200,21 @@ class Reader:
         Raises:
             TapError: A window cannot be proven complete, or the answers contradict the question.
         """
-        self._plan = _Plan(start, end, end - start)
+        plan = self._plan = [_Part(start, end)] if start < end else []
         try:
-            while (window := self._next_window(self._plan)) is not None:
-                yield self._prove(*window)
+            while plan:
+                part = self._next_window(plan)
+                try:
+                    window = self._prove(
+                        part.start, part.end, self._first(part).answer, part.others
+                    )
+                finally:
+                    part.cancel()
+                yield window
         finally:
-            self._plan.cancel()
-            self._plan = None
+            for part in plan:
+                part.cancel()
+            self._plan = []
 
     def contains(self, event: Event) -> bool:
         """Tell whether a window of the one second of this event shows it."""
@@ -243,77 +244,146 @@ class Reader:
         """How many requests were begun so far."""
         return self._pool.begun - self._begun_before
 
-    def _next_window(self, plan: _Plan) -> _Planned | None:
-        """Give the next window of a range; None at its end."""
-        self._look_ahead()
-        while not plan.windows and plan.at < plan.end:
-            self._accept(plan, self._pool.take(self._first(plan)))
-        return plan.windows.popleft() if plan.windows else None
+    def _next_window(self, plan: list[_Part]) -> _Part:
+        """Take the next window out of a plan."""
+        while True:
+            part = plan[0]
+            self._arrange(plan, part)
+            if plan[0] is part and self._is_fit(plan, part):
+                return plan.pop(0)
 
     def _look_ahead(self) -> None:
         """Plan as far as answers are there, and ask for more as far as memory allows.
 
-        The length of a window follows from what the first page of the one before says. So first
-        pages come one after the other, but well ahead of the rest. What is asked for in vain is a
-        request, no more: all that is decided here is how long windows are.
+        What is asked for in vain is a request, no more: all that is decided here is how long
+        windows are.
         """
-        plan = self._plan
-        while plan is not None and plan.at < plan.end and plan.pages < self._pages_ahead():
-            if plan.last is not None and self._is_new_maximum(plan.last):
-                return  # Once that is read, the next window may hold more.
-            first = self._first(plan)
-            if not first.done or first.failed:
-                return  # A failure waits until what lies before it was read.
-            self._accept(plan, first.answer)
+        plan, ahead, position = self._plan, 0, 0
+        room = min(4 * self._pool.parallel, self._affordable()) if self._pool.parallel > 1 else 0
+        while position < len(plan) and ahead < room:
+            part = plan[position]
+            first = self._first(part)
+            # A failure waits until what lies before it was read, a division until that is a window.
+            is_due = first.done and not first.failed and not part.is_window
+            if is_due and (position == 0 or plan[0].is_window):
+                self._plan_part(plan, position, first.answer)
+                continue
+            ahead += part.pages
+            position += 1
 
-    def _pages_ahead(self) -> int:
-        if self._pool.parallel == 1:
-            return 0
-        return min(2 * self._pool.parallel, int(MAX_BYTES / self._page_size / self._record_bytes))
+    def _affordable(self) -> int:
+        """Give how many pages may be held in memory, by their size."""
+        return int(MAX_BYTES / self._page_size / self._record_bytes)
 
-    def _first(self, plan: _Plan) -> Ticket[Page]:
-        if plan.first is None:
-            plan.first = self._submit(plan.at, plan.stop, 0, urgent=True)
-        return plan.first
+    def _first(self, part: _Part) -> Ticket[Page]:
+        if part.first is None:
+            part.first = self._submit(part.start, part.end, 0, urgent=True)
+        return part.first
 
-    def _accept(self, plan: _Plan, first: Page) -> None:
-        """Make a window of what its first page says; if that is too much, make it shorter."""
-        plan.first = None
+    def _arrange(self, plan: list[_Part], part: _Part) -> None:
+        """Wait for the first page of a part, and make a window of it, or several parts."""
+        if not part.is_window:
+            first = self._pool.take(self._first(part), self._look_ahead)
+            if part in plan and not part.is_window:
+                self._plan_part(plan, plan.index(part), first)
+
+    def _plan_part(self, plan: list[_Part], position: int, first: Page) -> None:
+        """Make a window of a part whose first page is there; if that is too much, several parts."""
+        part = plan[position]
         self._weigh(first)
-        start, stop, room, weight = plan.at, plan.stop, self._room(), self._weight(first)
-        if weight > room and stop - start > 1:
-            # A share by count, but not too small at once: events may all lie at the end.
-            shrink = max(_FILL * room / weight, 1 / _SHRINK)
-            plan.length = max(1, int((stop - start) * shrink))
-            plan.crowds.append((stop, weight))
+        self._add_up(part, first)
+        weight, room = self._weight(first), self._room()
+        if weight > room and part.end - part.start > 1:
+            plan[position : position + 1] = self._divide(part, first, weight / (_FILL * room))
             return
-        plan.pass_on(stop, weight)
-        plan.last = first
-        plan.length = max(1, int(self._next_length(plan, stop - start, weight)))
-        others: list[Ticket[Page]] = []
-        if self._pool.parallel > 1 and _is_full(first) and not self._is_new_maximum(first):
-            others = [
-                self._submit(start, stop, page, first.asked) for page in range(1, _pages(first))
+        part.is_window = True
+        if self._pool.parallel > 1 and _is_full(first) and weight <= room:
+            numbers = range(1, _pages(first))
+            part.others = [
+                self._submit(part.start, part.end, number, first.asked) for number in numbers
             ]
-        plan.windows.append(_Planned(start, stop, first, others))
 
-    def _next_length(self, plan: _Plan, length: int, weight: int) -> float:
-        """Choose the length of the next window, after one of that length and weight."""
-        room = _FILL * self._room()
-        by_density = length * min(_GROWTH, room / weight) if weight else length * _GROWTH
-        if not plan.crowds:
-            return by_density
-        end, left = plan.crowds[-1]
-        if left <= room:
-            return end - plan.at
-        # Where nothing was, the rest is halved: somewhere in it, much begins at once.
-        return by_density if weight else (end - plan.at) / 2
+    def _add_up(self, part: _Part, first: Page) -> None:
+        """Compare a count with those of its parts, once they are all there."""
+        whole = part.whole
+        if whole is None or first.total is None:
+            return
+        whole.unasked -= 1
+        whole.added += first.total
+        whole.filled += first.total > 0
+        if whole.unasked:
+            return
+        if whole.added == whole.total and whole.filled > 1:
+            self._trusted = max(self._trusted, whole.total)
+        elif whole.added >= 2 * whole.total > 0:
+            # Not even if everything lay where two parts overlap.
+            self._tell_of_cap(whole.total, whole.added)
+
+    def _is_fit(self, plan: list[_Part], part: _Part) -> bool:
+        """Tell whether a window can be read now; divide it if its count cannot be believed."""
+        first = self._first(part).answer
+        if not self._is_new_maximum(first):
+            return True
+        for other in [each for each in plan[1:] if each.whole is part.whole is not None]:
+            self._arrange(plan, other)
+        if self._is_new_maximum(first):
+            self._ask_for_two(plan, first)
+        if not self._is_new_maximum(first) or part.end - part.start == 1:
+            return True
+        weight, known = self._weight(first), max(self._trusted, self._page_size)
+        if part.whole is not None and weight <= (1 if self._count_is_capped else 2) * known:
+            return True  # Its records can be held while they are compared with its count.
+        part.cancel()
+        plan[:1] = self._divide(part, first, max(_FEW, weight / (_FILL * self._room())))
+        return False
+
+    def _ask_for_two(self, plan: list[_Part], first: Page) -> None:
+        """See whether the counts of two windows add up to one that is asked for both."""
+        part, *others = plan[:2]
+        if not others or not others[0].is_window:
+            return
+        total, other = first.total, self._first(others[0]).answer.total
+        if total and other:
+            both = self._take(
+                self._ask(part.start - PADDING_SECONDS, others[0].end + PADDING_SECONDS, 0, 1)
+            )
+            if both.total == total + other:
+                self._trusted = max(self._trusted, both.total)
+
+    def _divide(self, part: _Part, first: Page, parts: float) -> list[_Part]:
+        """Divide a part into about so many, none of them before its events seem to begin."""
+        start, end = part.start, part.end
+        number = min(max(2, math.ceil(parts)), _MANY, max(2, self._affordable()), end - start)
+        begin = self._beginning(part, first)
+        if (begin - start) * number < 1.5 * (end - start):
+            begin = start  # Not worth a request.
+        cuts = {start, *(begin + (end - begin) * each // number for each in range(number)), end}
+        borders = sorted(cuts)
+        whole = _Whole(first.total, len(borders) - 1) if first.total is not None else None
+        return [_Part(*pair, whole=whole) for pair in itertools.pairwise(borders)]
+
+    def _beginning(self, part: _Part, first: Page) -> int:
+        """Guess when the events of a part begin, by those on its first page."""
+        seconds = [
+            event.second
+            for event in map(self._parse, first.records)
+            if event.second is not None and part.start <= event.second < part.end
+        ]
+        if not seconds:
+            return part.start
+        low, high = min(seconds), max(seconds)
+        if seconds[0] <= seconds[-1]:
+            return low
+        # The last ones come first: the others lie before them, perhaps half as dense.
+        span = 2 * (high - low + 1) * self._weight(first) // len(seconds)
+        return max(part.start, high - span)
 
     def _room(self) -> int:
         """Give how many records a window may hold now."""
         room = min(self._pages * self._page_size, int(MAX_BYTES / self._record_bytes))
-        known = max(self._trusted, self._page_size)
-        return max(self._page_size, min(room, known if self._count_is_capped else 2 * known))
+        if self._count_is_capped:
+            room = min(room, self._trusted)
+        return max(self._page_size, room)
 
     def _weight(self, page: Page) -> int:
         """Give how many records a window holds, by its first page."""
@@ -386,7 +456,19 @@ class Reader:
         """Tell whether believing the count would need more trust than it has earned."""
         if page.total is None or _is_short(page):
             return False
-        return page.total > self._trusted
+        return page.total >= self._trusted
+
+    def _tell_of_cap(self, counted: int, seen: int) -> None:
+        if not self._told_of_cap:
+            self._told_of_cap = True
+            logger.warning(
+                "%s: Celonis counts %d records where there are %d; counts above %d are not "
+                "believed in this run",
+                self._name,
+                counted,
+                seen,
+                max(self._trusted, self._page_size),
+            )
 
     def _read_parts(self, start: int, end: int, first: Page, *, check: bool = True) -> Window:
         """Read a window as two; see whether their counts add up to its own."""
@@ -401,16 +483,9 @@ class Reader:
             seen = window.before + len(window.events) + window.after
             if seen == first.total or seen == self._page(start, end, 0).total:
                 self._trusted = max(self._trusted, seen)
-            elif not self._count_is_capped:
+            else:
                 self._count_is_capped = True
-                logger.warning(
-                    "%s: Celonis counts %d records where there are %d; counts above %d are not "
-                    "believed in this run",
-                    self._name,
-                    first.total,
-                    seen,
-                    max(self._trusted, self._page_size),
-                )
+                self._tell_of_cap(first.total, seen)
         return window
 
     def _middle(self, start: int, end: int, page: Page) -> int:
@@ -483,7 +558,7 @@ class Reader:
         received = sum(len(page.records) for page in pages)
         if received != total:
             raise NotProvenError(f"{total} records announced, {received} received")
-        if self._is_new_maximum(first):
+        if self._is_new_maximum(first) or _ends_full(first):
             beyond = self._page(start, end, _pages(first), size)
             if beyond.records:
                 raise NotProvenError(f"{total} records announced, but there are more")
@@ -602,6 +677,13 @@ def _pages(first: Page) -> int:
 
 def _is_full(page: Page) -> bool:
     return len(page.records) == page.limit
+
+
+def _ends_full(first: Page) -> bool:
+    """Tell whether another page might follow the last one of a window, whatever is counted."""
+    if not first.total or not first.records or _is_short(first):
+        return False
+    return first.total % len(first.records) == 0
 
 
 def _is_short(page: Page) -> bool:

@@ -6,6 +6,7 @@ Each test reads the same world with the guard, where nothing may go wrong, and w
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,8 @@ from tap_celonis_audit.state import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from tap_celonis_audit.reader import Page
 
 pytestmark = pytest.mark.usefixtures("parallel")
 
@@ -77,8 +80,10 @@ def test_copies_within_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counts_are_believed_only_as_far_as_they_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages end where the count does, as if there were no more."""
+
     def make() -> Copy:
-        world = World(count="capped:1000")
+        world = World(count="capped:1000", reach=1000)
         world.fill(9_000, NOON_S - 3 * DAY, NOON_S)
         copy = Copy(world)
         copy.run()
@@ -89,6 +94,28 @@ def test_counts_are_believed_only_as_far_as_they_add_up(monkeypatch: pytest.Monk
         monkeypatch.setattr(Reader, "_room", lambda _: 3_200)
 
     lost, *_ = check(make, trusting)
+    assert lost > 0
+
+
+def test_nothing_lies_behind_the_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts are too low by the records of the last page, and are believed nevertheless."""
+    monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False)
+
+    def make() -> Copy:
+        world = World()
+        world.fill(1_500, NOON_S - DAY, NOON_S)
+
+        def fetch(*asked: int) -> Page:
+            page = World.fetch(world, *asked)
+            total = page.total or 0
+            return replace(page, total=total if total <= 200 else total // 200 * 200)
+
+        monkeypatch.setattr(world, "fetch", fetch)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(reader, "_ends_full", lambda _: False))
     assert lost > 0
 
 

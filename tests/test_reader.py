@@ -156,6 +156,15 @@ def test_a_count_that_is_capped_loses_nothing(cap: int, caplog: pytest.LogCaptur
     assert "are not believed" in caplog.text
 
 
+@pytest.mark.parametrize("cap", [250, 1000, 3000])
+def test_pages_that_end_where_a_capped_count_does_lose_nothing(cap: int) -> None:
+    world = World(count=f"capped:{cap}", reach=cap)
+    world.fill(12_000, NOON_S - 30 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+
+
 def test_a_second_with_more_events_than_the_cap_fails() -> None:
     world = World(count="capped:300")
     world.tie(500, (NOON_S - DAY) * 1000)
@@ -297,13 +306,29 @@ def test_requests_stay_near_the_least_possible(number: int, days: int) -> None:
     copy.check()
 
 
-def test_the_beginning_of_a_small_team_is_found_with_few_requests() -> None:
-    world = World()
-    world.fill(2_000, NOON_S - 20 * DAY, NOON_S)
+@pytest.mark.parametrize("order", ["ascending", "descending", "unstable"])
+@pytest.mark.parametrize(
+    ("number", "most"), [(300, 8), (1_000, 14), (2_000, 20), (10_000, 66), (20_000, 130)]
+)
+def test_the_beginning_of_a_short_log_is_found_with_few_requests(
+    order: Order, number: int, most: int
+) -> None:
+    world = World(order=order)
+    world.fill(number, NOON_S - 20 * DAY, NOON_S)
     copy = Copy(world)
     copy.run()
     copy.check()
-    assert copy.requests <= 40
+    assert copy.requests <= most
+
+
+def test_half_of_a_log_within_four_hours_costs_little_more() -> None:
+    world = World()
+    world.fill(10_000, NOON_S - 90 * DAY, NOON_S)
+    world.fill(10_000, NOON_S - 50 * DAY, NOON_S - 50 * DAY + 4 * 3600, name="incident")
+    copy = Copy(world, start=NOON_S - 90 * DAY)
+    copy.run()
+    copy.check()
+    assert copy.requests <= 1.3 * 100
 
 
 def test_an_empty_decade_costs_a_handful() -> None:

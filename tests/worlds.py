@@ -79,6 +79,8 @@ class World:
     count: str = "exact"
     empty: Empty = "204"
     max_page_size: int = 200
+    reach: int | None = None
+    """Records of a range that pages can show, however many there are."""
     ignore: frozenset[str] = frozenset()
     shift_hours: float = 0.0
     retention_days: int = 0
@@ -114,7 +116,10 @@ class World:
         answer = reading.answer(self.log, query, self.random)
         assert answer.status in {200, 204}, answer.body
         body = json.loads(answer.body) if answer.body else None
-        return make_page(body, size=size, path="/audit", weight=len(answer.body))
+        page = make_page(body, size=size, path="/audit", weight=len(answer.body))
+        if self.reach is not None:
+            del page.records[max(0, self.reach - number * size) :]
+        return page
 
     def reading(self) -> Reading:
         return Reading(
