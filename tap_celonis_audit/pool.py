@@ -69,6 +69,7 @@ class Pool:
         self.parallel = parallel
         self.begun = 0
         """Calls that were begun so far."""
+        self._urgent: deque[Ticket[Any]] = deque()
         self._queue: deque[Ticket[Any]] = deque()
         self._threads = self._idle = self._finished = 0
         self._closed = False
@@ -81,8 +82,11 @@ class Pool:
         ticket = Ticket(call)
         if self.parallel > 1:
             with self._asked:
-                (self._queue.appendleft if urgent else self._queue.append)(ticket)
-                if self._idle < len(self._queue) and self._threads < self.parallel:
+                (self._urgent if urgent else self._queue).append(ticket)
+                if (
+                    self._idle < len(self._urgent) + len(self._queue)
+                    and self._threads < self.parallel
+                ):
                     self._threads += 1
                     name = f"request-{self._threads}"
                     threading.Thread(target=self._work, name=name, daemon=True).start()
@@ -115,6 +119,7 @@ class Pool:
         """Let the threads end, each after the call that it is in."""
         with self._asked:
             self._closed = True
+            self._urgent.clear()
             self._queue.clear()
             self._asked.notify_all()
 
@@ -122,12 +127,12 @@ class Pool:
         while True:
             with self._asked:
                 self._idle += 1
-                while not self._queue and not self._closed:
+                while not (self._urgent or self._queue or self._closed):
                     self._asked.wait()
                 self._idle -= 1
                 if self._closed:
                     return
-                ticket = self._queue.popleft()
+                ticket = (self._urgent or self._queue).popleft()
                 self.begun += not ticket.cancelled
             ticket.run()
             with self._answered:

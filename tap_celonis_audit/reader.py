@@ -268,6 +268,8 @@ class Reader:
             if is_due and (position == 0 or plan[0].is_window):
                 self._plan_part(plan, position, first.answer)
                 continue
+            if part.is_window and not part.others:
+                part.others = self._ask_for_rest(part)
             ahead += part.pages
             position += 1
 
@@ -277,7 +279,7 @@ class Reader:
 
     def _first(self, part: _Part) -> Ticket[Page]:
         if part.first is None:
-            part.first = self._submit(part.start, part.end, 0, urgent=True)
+            part.first = self._submit(part.start, part.end, 0)
         return part.first
 
     def _arrange(self, plan: list[_Part], part: _Part) -> None:
@@ -297,11 +299,16 @@ class Reader:
             plan[position : position + 1] = self._divide(part, first, weight / (_FILL * room))
             return
         part.is_window = True
-        if self._pool.parallel > 1 and _is_full(first) and weight <= room:
-            numbers = range(1, _pages(first))
-            part.others = [
-                self._submit(part.start, part.end, number, first.asked) for number in numbers
-            ]
+
+    def _ask_for_rest(self, part: _Part) -> list[Ticket[Page]]:
+        """Ask for the other pages of a window."""
+        first = self._first(part).answer
+        if not _is_full(first) or self._weight(first) > self._room():
+            return []
+        return [
+            self._submit(part.start, part.end, number, first.asked, urgent=False)
+            for number in range(1, _pages(first))
+        ]
 
     def _add_up(self, part: _Part, first: Page) -> None:
         """Compare a count with those of its parts, once they are all there."""
@@ -392,7 +399,7 @@ class Reader:
         return len(page.records) if _is_short(page) else 4 * self._room()
 
     def _submit(
-        self, start: int, end: int, number: int, size: int | None = None, *, urgent: bool = False
+        self, start: int, end: int, number: int, size: int | None = None, *, urgent: bool = True
     ) -> Ticket[Page]:
         """Ask for a page of a window, padded; its records must lie where they were asked for."""
         first, last = start - PADDING_SECONDS, end + PADDING_SECONDS
@@ -403,7 +410,7 @@ class Reader:
         return self._take(self._submit(start, end, number, size))
 
     def _ask(
-        self, first: int, last: int, number: int, size: int | None = None, *, urgent: bool = False
+        self, first: int, last: int, number: int, size: int | None = None, *, urgent: bool = True
     ) -> Ticket[Page]:
         def call() -> Page:
             return self._fetch(first, last, number, size or self._page_size)
