@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: Inside the hashed bytes. A change of any rule here is a new version, and new ids for everyone.
 VERSION = "1"
@@ -85,45 +85,39 @@ def digest(
             Celonis adds later does not give every old event a second id.
         key: Without it, nobody can confirm a guess of who did what; None for a plain digest.
     """
-    return _hash(_head(team, stream) + canonical(identity), key)
+    form = _head(team, stream) + canonical(identity)
+    return hashlib.sha256(form).digest() if key is None else hmac.digest(key, form, "sha256")
 
 
-def digest_record(
-    record: Mapping[str, Any],
-    *,
-    team: str,
-    stream: str,
-    fields: tuple[str, ...],
-    timestamp: str,
-    key: bytes | None = None,
-) -> bytes:
-    """Hash an API record: as `digest` does, in half the time for most records.
+def record_digester(
+    *, team: str, stream: str, fields: tuple[str, ...], key: bytes | None = None
+) -> Callable[[Mapping[str, Any], str], bytes]:
+    """Make what hashes API records: as `digest` does, in half the time for most of them.
 
     Args:
-        record: What Celonis sent.
         team: Host of the Celonis team.
         stream: Name of the stream.
         fields: Those that make the event, besides its timestamp.
-        timestamp: In the fixed-width form.
         key: As for `digest`.
+
+    Returns:
+        A function of what Celonis sent, and of its timestamp in the fixed-width form.
     """
-    try:
-        identity = msgspec.convert(record, _usual(fields))
-        identity.timestamp = timestamp
-        form = _encode(identity)
-    except (msgspec.ValidationError, UnicodeEncodeError):
-        odd = {name: record.get(name) for name in fields} | {"timestamp": timestamp}
-        return digest(team=team, stream=stream, identity=odd, key=key)
-    return _hash(_head(team, stream) + form, key)
+    head, usual, convert, encode = _head(team, stream), _usual(fields), msgspec.convert, _encode
+
+    def digest_record(record: Mapping[str, Any], timestamp: str) -> bytes:
+        try:
+            identity = convert(record, usual)
+            identity.timestamp = timestamp
+            form = head + encode(identity)
+        except (msgspec.ValidationError, UnicodeEncodeError):
+            odd = {name: record.get(name) for name in fields} | {"timestamp": timestamp}
+            return digest(team=team, stream=stream, identity=odd, key=key)
+        return hashlib.sha256(form).digest() if key is None else hmac.digest(key, form, "sha256")
+
+    return digest_record
 
 
-def _hash(form: bytes, key: bytes | None) -> bytes:
-    if key is not None:
-        return hmac.digest(key, form, "sha256")
-    return hashlib.sha256(form).digest()
-
-
-@lru_cache
 def _usual(fields: tuple[str, ...]) -> Any:  # noqa: ANN401 -- a class made here has no name
     """Make a class for events that are in normal form, but for nulls, which it leaves out."""
     members = [(name, _Value, None) for name in (*fields, "timestamp")]

@@ -32,6 +32,7 @@ import math
 from collections import Counter, deque
 from contextlib import closing
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -56,7 +57,7 @@ MAX_BYTES = 8 * 1024 * 1024
 #: Parts are planned to hold this part of what a window may hold, since activity varies.
 _FILL = 0.7
 #: A range is divided into so many parts at least, where its count is in doubt, and at most.
-_FEW, _MANY = 3, 16
+_LEAST_PARTS, _MOST_PARTS = 3, 16
 #: So many proven windows in a row, and larger ones are tried again.
 _CALM = 24
 #: How often a single second is read with pages of different sizes before giving up.
@@ -66,6 +67,7 @@ _DENSE_PASSES = 60
 _AGREEING_PASSES = 5
 #: More records than this in one second are taken for a wrong count.
 MAX_PER_SECOND = 1_000_000
+_IN_ORDER = attrgetter("timestamp", "key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +343,7 @@ class Reader:
         if part.whole is not None and weight <= (1 if self._count_is_capped else 2) * known:
             return True  # Its records can be held while they are compared with its count.
         part.cancel()
-        plan[:1] = self._divide(part, first, max(_FEW, weight / (_FILL * self._room())))
+        plan[:1] = self._divide(part, first, max(_LEAST_PARTS, weight / (_FILL * self._room())))
         return False
 
     def _ask_for_two(self, plan: list[_Part], first: Page) -> None:
@@ -360,7 +362,7 @@ class Reader:
     def _divide(self, part: _Part, first: Page, parts: float) -> list[_Part]:
         """Divide a part into about so many, none of them before its events seem to begin."""
         start, end = part.start, part.end
-        number = min(max(2, math.ceil(parts)), _MANY, max(2, self._affordable()), end - start)
+        number = min(max(2, math.ceil(parts)), _MOST_PARTS, max(2, self._affordable()), end - start)
         begin = self._beginning(part, first)
         if (begin - start) * number < 1.5 * (end - start):
             begin = start  # Not worth a request.
@@ -643,7 +645,7 @@ class Reader:
                 events.append(event)
             else:
                 events += _twins(event.key, number, answers)
-        events.sort(key=lambda event: (event.timestamp, event.key))
+        events.sort(key=_IN_ORDER)
         return Window(start, end, events, before, after)
 
 

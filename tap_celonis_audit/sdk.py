@@ -6,9 +6,9 @@
   whole window was proven and written, and holds more than one value.
 * The value that a stream starts from (`Stream._write_starting_replication_value`): the SDK would
   write it into the state, and compare it with a ``start_date`` that may be relative here.
-* What is done for each record (`Stream._process_record`, `Stream._write_record_message`): the SDK
-  looks for children, asks for each value whether it is selected, and takes each record through its
-  maps; most runs have nothing of that, and then it is most of the work.
+* What is done for each record (`Stream._sync_records`, `Stream._process_record`): the SDK looks for
+  children, asks for each value whether it is selected, takes each record through its maps and
+  encodes it alone; most runs have nothing of that, and then it is most of the work.
 * The message that a new version of a table is there (`Stream._write_activate_version_message`): the
   SDK writes it before the first record, and a run that fails after it would leave an empty table.
 * Validation of the configuration (`Tap._validate_config`): the SDK quotes wrong values, secrets
@@ -33,9 +33,11 @@ import signal
 import sys
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 import singer_sdk
 from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
 from singer_sdk.exceptions import ConfigValidationError
@@ -54,7 +56,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from types import FrameType
 
     import click
@@ -66,8 +68,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Records are written in pieces of about this size.
+#: Records are written in pieces of about this size, and encoded so many at once.
 WRITE_BYTES = 1 << 16
+ENCODE_RECORDS = 100
 #: The garbage collector looks through so many new objects at once; Python's default is 700.
 YOUNG_OBJECTS = 10_000
 
@@ -116,13 +119,37 @@ class Stream(singer_sdk.Stream):
             and all(self.mask.values())
         )
 
+    @abc.abstractmethod
+    def batches(self) -> Iterable[Sequence[Record]]:
+        """Give the records, many at once; what was handed out is written before the next come."""
+
     @override
-    def _write_record_message(self, record: Record) -> None:
-        if self._writes_rows_as_they_are:
-            self._owner.message_writer.write_record(self.name, record, self._stream_version)
-            self.state_manager.is_flushed = False
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        return chain.from_iterable(self.batches())
+
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[dict[str, Any], Any, Any]:
+        is_whole = context is None and self.ABORT_AT_RECORD_COUNT is None
+        if is_whole and write_messages and self.selected and self._writes_rows_as_they_are:
+            self._write_rows()
         else:
-            super()._write_record_message(record)
+            yield from super()._sync_records(context, write_messages=write_messages)
+
+    def _write_rows(self) -> None:
+        write, due = self._owner.message_writer.write_records, self.STATE_MSG_FREQUENCY
+        with self.get_record_counter() as counter, self.get_sync_timer():
+            for rows in self.batches():
+                write(self.name, rows, self._stream_version)
+                self.state_manager.is_flushed = False
+                counter.increment(len(rows))
+                due -= len(rows)
+                if due <= 0:
+                    self._write_state_message()
+                    due = self.STATE_MSG_FREQUENCY
+        self._finalize_state(self.stream_state)
+        self._write_state_message()
 
     @override
     def _process_record(
@@ -157,6 +184,16 @@ class Stream(singer_sdk.Stream):
         pass
 
 
+class _RecordLine(msgspec.Struct, gc=False):
+    """A RECORD message as the SDK writes it."""
+
+    type: str
+    stream: str
+    record: dict[str, Any]
+    version: int | msgspec.UnsetType
+    time_extracted: datetime
+
+
 class LineWriter(MsgSpecWriter):
     """Writes whole lines, many at once.
 
@@ -177,16 +214,16 @@ class LineWriter(MsgSpecWriter):
         if len(self._waiting) >= WRITE_BYTES or message.type != SingerMessageType.RECORD:
             self.flush()
 
-    def write_record(self, stream: str, record: Record, version: int | None) -> None:
-        """Write a RECORD message, the same bytes as `write_message` would."""
-        message: dict[str, object] = {"type": "RECORD", "stream": stream, "record": record}
-        if version is not None:
-            message["version"] = version
-        message["time_extracted"] = datetime.now(UTC)
-        # In one step: a signal that comes in between would leave half a line.
-        self._waiting += encoder.encode_lines((message,))
-        if len(self._waiting) >= WRITE_BYTES:
-            self.flush()
+    def write_records(self, stream: str, records: Iterable[Record], version: int | None) -> None:
+        """Write RECORD messages, the same bytes as `write_message` would."""
+        table = msgspec.UNSET if version is None else version
+        now = datetime.now(UTC)
+        lines = [_RecordLine("RECORD", stream, record, table, now) for record in records]
+        for begin in range(0, len(lines), ENCODE_RECORDS):
+            # In one step: a signal that comes in between would leave half a line.
+            self._waiting += encoder.encode_lines(lines[begin : begin + ENCODE_RECORDS])
+            if len(self._waiting) >= WRITE_BYTES:
+                self.flush()
 
     def flush(self) -> None:
         """Write the lines that wait; end the process if the target stopped reading."""

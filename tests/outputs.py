@@ -9,7 +9,7 @@ from tap_celonis_audit.sdk import LineWriter
 from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from singer_sdk.singerlib.encoding.simple import Message
 
@@ -24,10 +24,15 @@ class Output(LineWriter):
     def write_message(self, message: Message) -> None:
         self.lines.append(json.loads(self.format_message(message)))
 
-    def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
-        super().write_record(stream, record, version)
-        line, self._waiting = self._waiting, bytearray()
-        self.lines.append(json.loads(line))
+    def flush(self) -> None:
+        lines, self._waiting = self._waiting, bytearray()
+        self.lines += map(json.loads, lines.splitlines())
+
+    def write_records(
+        self, stream: str, records: Iterable[dict[str, Any]], version: int | None
+    ) -> None:
+        super().write_records(stream, records, version)
+        self.flush()
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -105,12 +105,18 @@ class Tap:
     """A process of the tap, from the start to the end of the block."""
 
     def __init__(
-        self, sandbox: Sandbox, folder: Path, *, state: dict[str, Any] | None = None
+        self,
+        sandbox: Sandbox,
+        folder: Path,
+        *,
+        state: dict[str, Any] | None = None,
+        parallel: int = 4,
     ) -> None:
         config = {
             "api_url": sandbox.url,
             "app_key": sandbox.app_key,
             "page_size": 3,
+            "max_parallel_requests": parallel,
             "start_date": sandbox.audit.visible[0]["timestamp"][:10],
         }
         self._folder = folder
@@ -192,6 +198,7 @@ def _run(arguments: list[str], out: Connection, errors: str) -> None:
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     for module, name, value in (
         (sdk, "WRITE_BYTES", 1),
+        (sdk, "ENCODE_RECORDS", 1),
         (reader, "MAX_PAGES", 1),
         (events, "STATE_INTERVAL_SECONDS", 0.0),
         (tap, "STREAMS", _STREAMS),

@@ -68,8 +68,9 @@ def test_two_runs_at_the_same_time(sandbox: Sandbox, tmp_path: Path, is_first: b
     for folder in folders:
         folder.mkdir()
     with (
-        Tap(sandbox, folders[0], state=state) as one,
-        Tap(sandbox, folders[1], state=state) as other,
+        # Neither of them reads ahead.
+        Tap(sandbox, folders[0], state=state, parallel=1) as one,
+        Tap(sandbox, folders[1], state=state, parallel=1) as other,
     ):
         # The other one is behind, and sees what appears meanwhile.
         one.read(9)

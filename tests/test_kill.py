@@ -123,6 +123,6 @@ def test_a_signal_does_not_split_a_line(
 
     monkeypatch.setattr(sdk, "encoder", Encoder())
     with pytest.raises(SystemExit):
-        writer.write_record("audit_logs", {"event_id": "1"}, None)
+        writer.write_records("audit_logs", [{"event_id": "1"}], None)
     writer.flush()
     assert [json.loads(line)["type"] for line in capsys.readouterr().out.splitlines()] == ["STATE"]

@@ -114,7 +114,7 @@ def assert_same(
     """Compare both ways, and see that the straight one is taken where it should; give the lines."""
     ours, went = run(team, config or {}, catalog)
     with monkeypatch.context() as plain:
-        for name in ("_write_record_message", "_process_record"):
+        for name in ("_sync_records", "_process_record"):
             plain.setattr(sdk.Stream, name, getattr(singer_sdk.Stream, name))
         theirs, _ = run(team, config or {}, catalog)
     assert ours == theirs
@@ -272,7 +272,7 @@ def test_batches(team: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         }
         with monkeypatch.context() as plain:
             if name == "theirs":
-                for method in ("_write_record_message", "_process_record"):
+                for method in ("_sync_records", "_process_record"):
                     plain.setattr(sdk.Stream, method, getattr(singer_sdk.Stream, method))
             written, _ = run(team, config, None)
         lines = [json.loads(line) for line in written.splitlines()]
@@ -310,7 +310,7 @@ def test_a_line_is_the_one_that_the_sdk_writes(
     writer = Bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sdk, "datetime", SimpleNamespace(now={UTC: moment}.__getitem__))
-        writer.write_record(stream, record, version)
+        writer.write_records(stream, [record], version)
     writer.flush()
     message = RecordMessage(stream, record, version, moment)
     assert writer.written == MsgSpecWriter().format_message(message)

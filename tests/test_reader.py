@@ -10,9 +10,9 @@ import pytest
 from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, Copy, World, parse, record
 
 from tap_celonis_audit.errors import TapError
-from tap_celonis_audit.reader import MAX_PAGES, Event, Page, Reader
+from tap_celonis_audit.reader import MAX_PAGES, Page, Reader
 from tap_celonis_audit.streams import AuditLogsStream
-from tap_celonis_audit.streams.events import make_event
+from tap_celonis_audit.streams.events import event_maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -377,11 +377,7 @@ def test_twins_that_differ_in_unknown_fields_are_both_kept() -> None:
     for trace in ("B", "A"):
         world.log.add(record((NOON_S - DAY) * 1000, "traced twin") | {"traceId": trace})
 
-    def parse_anew(each: dict[str, object]) -> Event:
-        return make_event(
-            each, team="t", stream="s", identity_fields=AuditLogsStream.identity_fields
-        )
-
-    reader = Reader(world.fetch, parse_anew, name="x", page_size=200)
+    make_event = event_maker(team="t", stream="s", identity_fields=AuditLogsStream.identity_fields)
+    reader = Reader(world.fetch, make_event, name="x", page_size=200)
     (window,) = reader.read(NOON_S - 2 * DAY, NOON_S)
     assert [event.record["traceId"] for event in window.events] == ["A", "B"]

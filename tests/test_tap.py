@@ -622,7 +622,7 @@ class TestState:
         self, team: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(events_module, "STATE_INTERVAL_SECONDS", 0.0)
-        output = sync(team, page_size=20).check()
+        output = sync(team, page_size=5).check()
         states = [message for message in output.messages if message["type"] == "STATE"]
         assert len(states) > 10
         assert_state_behind(output.messages, team)
@@ -630,15 +630,15 @@ class TestState:
     def test_a_run_that_fails_in_the_middle_can_be_resumed(self, team: Sandbox) -> None:
         team.requests.clear()
         # One after the other, so that the last request is the same in both runs.
-        all_of_it = sync(team, page_size=50, max_parallel_requests=1)
+        all_of_it = sync(team, page_size=10, max_parallel_requests=1)
         team.hook = forbid_last_audit_requests(team)
         try:
             first = sync(
-                team, page_size=50, max_parallel_requests=1, fails="Failed: audit_logs"
+                team, page_size=10, max_parallel_requests=1, fails="Failed: audit_logs"
             ).check()
         finally:
             team.hook = None
-        second = sync(team, page_size=50, state=first.state).check()
+        second = sync(team, page_size=10, state=first.state).check()
         assert 0 < len(first.ids("audit_logs")) < len(all_of_it.ids("audit_logs"))
         assert first.ids("audit_logs") + second.ids("audit_logs") == all_of_it.ids("audit_logs")
         assert first.ids("login_history") == all_of_it.ids("login_history")
@@ -781,12 +781,12 @@ class TestSdkFeatures:
         self, team: Sandbox, tmp_path: Path
     ) -> None:
         team.requests.clear()
-        sync(team, page_size=50, max_parallel_requests=1)
+        sync(team, page_size=10, max_parallel_requests=1)
         team.hook = forbid_last_audit_requests(team)
         try:
             output = sync(
                 team,
-                page_size=50,
+                page_size=10,
                 max_parallel_requests=1,
                 batch_config=batch_config(tmp_path, 10_000),
                 fails="Failed: audit_logs",
@@ -890,7 +890,7 @@ class TestFailures:
         naps: list[float] = []
         team.hook = trouble
         try:
-            rough = sync(team, naps=naps).check()
+            rough = sync(team, naps=naps, page_size=10).check()
         finally:
             team.hook = None
         assert len(naps) > 2 * len(faults)
@@ -1314,10 +1314,12 @@ class TestEnd:
         self, sandbox: Sandbox, folder: Path, number: signal.Signals, status: int, **settings: Any
     ) -> Output:
         """Send a signal to a tap that waits for the answer to its last request but a few."""
-        sync(sandbox, page_size=50)
+        # One request after the other: all that came before the last was written by then.
+        settings |= {"page_size": 10, "max_parallel_requests": 1}
+        sync(sandbox, page_size=10, max_parallel_requests=1)
         stall = Stall(at=sum(request.path == AUDIT_PATH for request in sandbox.requests) - 2)
         sandbox.hook = stall
-        command = Command.of(folder, sandbox, app_key=sandbox.app_key, page_size=50, **settings)
+        command = Command.of(folder, sandbox, app_key=sandbox.app_key, **settings)
         read: list[bytes] = []
         with command.sync() as process:
             assert process.stdout is not None

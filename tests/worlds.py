@@ -27,7 +27,7 @@ from tap_celonis_audit.sandbox.log import Log
 from tap_celonis_audit.sources import make_link, make_page
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.streams import AuditLogsStream
-from tap_celonis_audit.streams.events import STALE_SECONDS, make_event
+from tap_celonis_audit.streams.events import STALE_SECONDS, event_maker
 from tap_celonis_audit.windows import BEGINNING, format_bound
 
 if sys.version_info >= (3, 12):
@@ -199,14 +199,15 @@ class Disorder(Pool):
 
 #: Hashing is most of the work of reading; what was hashed once in a test run is remembered.
 _events: dict[tuple[str, str], Event] = {}
+_make_event = event_maker(
+    team=TEAM, stream="audit_logs", identity_fields=AuditLogsStream.identity_fields
+)
 
 
 def parse(each: dict[str, Any]) -> Event:
     known = str(each["timestamp"]), str(each["event"])
     if known not in _events:
-        _events[known] = make_event(
-            each, team=TEAM, stream="audit_logs", identity_fields=AuditLogsStream.fields
-        )
+        _events[known] = _make_event(each)
     return _events[known]
 
 

@@ -94,16 +94,20 @@ class AuditLogsStream(EventStream):
     @override
     def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
         get = record.get
-        user_id = as_text(get("userId"))
+        user_id, event, role = get("userId"), get("event"), get("userRole")
+        address, port = get("ipAddress"), get("port")
+        message, payload = get("message"), get("diffPayload")
+        # Most values are what they should be, and to be asked is most of what they cost.
+        user_id = user_id if type(user_id) is str else as_text(user_id)
         return {
-            "event": as_text(get("event")),
+            "event": event if type(event) is str else as_text(event),
             "user_id": user_id,
             **parse_actor(user_id),
-            "user_role": as_text(get("userRole")),
-            "ip_address": as_text(get("ipAddress")),
-            "port": as_text(get("port")),
-            "message": as_object(get("message")),
-            "diff_payload": as_object(get("diffPayload")),
+            "user_role": role if type(role) is str else as_text(role),
+            "ip_address": None if address is None else as_text(address),
+            "port": None if port is None else as_text(port),
+            "message": message if type(message) is dict else as_object(message),
+            "diff_payload": None if payload is None else as_object(payload),
         }
 
 

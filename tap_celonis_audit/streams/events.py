@@ -13,7 +13,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 from tap_celonis_audit import sdk
 from tap_celonis_audit.errors import GoneError, RateLimitError, TapError, failure
 from tap_celonis_audit.follow import Follower
-from tap_celonis_audit.keys import digest, digest_record
+from tap_celonis_audit.keys import digest, record_digester
 from tap_celonis_audit.reader import Event
 from tap_celonis_audit.sources import NumberedPages
 from tap_celonis_audit.state import Bookmark
@@ -26,12 +26,11 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from singer_sdk.helpers.types import Context
+    from collections.abc import Callable, Iterable, Mapping
 
     from tap_celonis_audit.client import Answer
     from tap_celonis_audit.errors import Api
+    from tap_celonis_audit.privacy import Pseudonymizer
     from tap_celonis_audit.sources import Source
     from tap_celonis_audit.tap import TapCelonisAudit
 
@@ -96,12 +95,12 @@ class EventStream(sdk.Stream):
         """Make the stream's own columns of an API record."""
         raise NotImplementedError
 
-    def misfits(self, record: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 -- for streams that have some
+    def misfits(self, record: Mapping[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 -- for streams that have some
         """Give the values that their columns cannot hold, for `additional_fields`."""
-        return {}
+        return None
 
     @override
-    def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
+    def batches(self) -> Iterable[list[dict[str, Any]]]:
         tap = self.tap
         with tap.failing(self.name):
             try:
@@ -142,7 +141,7 @@ class EventStream(sdk.Stream):
             self._source.api.path,
         )
 
-    def _follow_first_there(self) -> Iterable[dict[str, Any]]:
+    def _follow_first_there(self) -> Iterable[list[dict[str, Any]]]:
         while True:
             self.tap.run_time(self)
             source = self._source
@@ -153,7 +152,7 @@ class EventStream(sdk.Stream):
             else:
                 return
 
-    def _follow(self, source: Source) -> Iterable[dict[str, Any]]:
+    def _follow(self, source: Source) -> Iterable[list[dict[str, Any]]]:
         tap, settings = self.tap, self.tap.settings
         incremental = self.replication_method == REPLICATION_INCREMENTAL
         pseudonyms = tap.pseudonymizer.key_id if tap.pseudonymizer else ""
@@ -180,8 +179,7 @@ class EventStream(sdk.Stream):
         number, begun = 0, _reach(bookmark)
         try:
             for rows in follower.rows(start=settings.start, end=settings.end):
-                for row in rows:
-                    yield self._row(row.event_id, row.event)
+                yield [self._row(event_id, event) for event_id, event in rows]
                 number += len(rows)
         except RateLimitError as error:
             # A stream that never gets any further has to be noticed.
@@ -218,34 +216,40 @@ class EventStream(sdk.Stream):
             self.emit_state()
             self._state_written_at = time.monotonic()
 
-    def _parse(self, record: dict[str, Any]) -> Event:
-        try:
-            return make_event(
-                record,
-                team=self.tap.settings.team,
-                stream=self.name,
-                identity_fields=self.identity_fields,
-                key=self.tap.pseudonymizer.event_key if self.tap.pseudonymizer else None,
-            )
-        except RecursionError:
-            raise failure("too deep", path=self.api.path) from None
+    @cached_property
+    def _parse(self) -> Callable[[dict[str, Any]], Event]:
+        return event_maker(
+            team=self._team,
+            stream=self.name,
+            identity_fields=self.identity_fields,
+            key=self._pseudonymizer.event_key if self._pseudonymizer else None,
+        )
+
+    @cached_property
+    def _team(self) -> str:
+        return self.tap.settings.team
+
+    @cached_property
+    def _pseudonymizer(self) -> Pseudonymizer | None:
+        return self.tap.pseudonymizer
 
     def _row(self, event_id: str, event: Event) -> dict[str, Any]:
+        record = event.record
         # The id is that of the record as it came.
-        record = replace_odd(event.record) if self._source.has_odd_texts else event.record
-        if self.tap.pseudonymizer:
-            record = self.tap.pseudonymizer.record(record)
-        known = self._known_fields
-        additional = self.misfits(record)
+        if self._source.has_odd_texts:
+            record = replace_odd(record)
+        if self._pseudonymizer is not None:
+            record = self._pseudonymizer.record(record)
+        known, additional = self._known_fields, self.misfits(record)
         if not record.keys() <= known:
             unknown = {name: value for name, value in record.items() if name not in known}
-            additional = unknown | additional
+            additional = unknown | (additional or {})
         return {
             "event_id": event_id,
             "timestamp": event.timestamp,
             **self.columns(record),
-            "team": self.tap.settings.team,
-            "additional_fields": additional or None,
+            "team": self._team,
+            "additional_fields": additional,
         }
 
 
@@ -253,31 +257,30 @@ def _reach(bookmark: Bookmark) -> tuple[object, ...]:
     return bookmark.start, bookmark.watermark, bookmark.gap
 
 
-def make_event(
-    record: dict[str, Any],
+def event_maker(
     *,
     team: str,
     stream: str,
     identity_fields: tuple[str, ...] | None,
     key: bytes | None = None,
-) -> Event:
-    """Place a record in time and give it its key."""
-    instant = parse_instant(record.get("timestamp"))
-    if instant is not None and identity_fields is not None:
-        base = digest_record(
-            record,
-            team=team,
-            stream=stream,
-            fields=identity_fields,
-            timestamp=instant.text,
-            key=key,
-        )
+) -> Callable[[dict[str, Any]], Event]:
+    """Make what places a record in time and gives it its key."""
+    digest_record = None
+    if identity_fields is not None:
+        digest_record = record_digester(team=team, stream=stream, fields=identity_fields, key=key)
+
+    def make_event(record: dict[str, Any]) -> Event:
+        instant = parse_instant(record.get("timestamp"))
+        if instant is not None and digest_record is not None:
+            text = instant.text
+            return Event(digest_record(record, text), instant.second, text, record)
+        names = record if identity_fields is None else (*identity_fields, "timestamp")
+        identity = {name: record.get(name) for name in names}
+        if instant is not None:
+            identity["timestamp"] = instant.text
+        base = digest(team=team, stream=stream, identity=identity, key=key)
+        if instant is None:
+            return Event(base, None, "", record)
         return Event(base, instant.second, instant.text, record)
-    names = record if identity_fields is None else (*identity_fields, "timestamp")
-    identity = {name: record.get(name) for name in names}
-    if instant is not None:
-        identity["timestamp"] = instant.text
-    base = digest(team=team, stream=stream, identity=identity, key=key)
-    if instant is None:
-        return Event(base, None, "", record)
-    return Event(base, instant.second, instant.text, record)
+
+    return make_event

@@ -56,6 +56,6 @@ class LoginHistoryStream(EventStream):
         }
 
     @override
-    def misfits(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def misfits(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
         success = record.get("success")
-        return {} if success is None or isinstance(success, bool) else {"success": success}
+        return None if success is None or isinstance(success, bool) else {"success": success}

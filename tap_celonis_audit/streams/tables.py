@@ -14,9 +14,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from singer_sdk.helpers.types import Context
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tap_celonis_audit.tap import TapCelonisAudit
 
@@ -48,12 +46,12 @@ class TableStream(sdk.Stream):
         raise NotImplementedError
 
     @override
-    def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
+    def batches(self) -> Iterable[Sequence[dict[str, Any]]]:
         with self.tap.failing(self.name):
             number = 0
             try:
                 for row in self.snapshot():
-                    yield row
+                    yield (row,)
                     number += 1
             except RecursionError:
                 raise failure("too deep", path=self.api.path) from None
