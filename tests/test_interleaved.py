@@ -68,12 +68,12 @@ def test_two_runs_at_the_same_time(sandbox: Sandbox, tmp_path: Path, is_first: b
     for folder in folders:
         folder.mkdir()
     with (
-        # Neither of them reads ahead.
+        # Neither of them plans further ahead than it must.
         Tap(sandbox, folders[0], state=state, parallel=1) as one,
         Tap(sandbox, folders[1], state=state, parallel=1) as other,
     ):
-        # The other one is behind, and sees what appears meanwhile.
-        one.read(9)
+        # The other one is behind by a stream, and sees what appears meanwhile.
+        one.read(30)
         happen(sandbox, 2)
         other.read(4)
         sandbox.happen(audit=4, logins=4)
