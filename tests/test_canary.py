@@ -10,17 +10,19 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from command import Command, Finished, spellings
+from command import COMMAND, Command, Finished, spellings
+from ruamel.yaml import YAML
 from wire import Wire
 
 from tap_celonis_audit.errors import VERDICTS
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
+from tap_celonis_audit.sandbox.access import Credentials
 
 if TYPE_CHECKING:
     import socket
@@ -363,34 +365,139 @@ def test_nothing_else_that_the_command_does_tells_a_secret(
     assert_silent(finished.out + finished.err)
 
 
-def test_meltano_does_not_log_a_secret(tmp_path: Path) -> None:
-    log = tmp_path / "meltano.log"
-    with Sandbox(days=0, now=NOW) as sandbox:
-        sandbox.hook = lambda _, __: page(HTTPStatus.UNAUTHORIZED)
+#: Writes down what it is given, and then becomes another command.
+SPY = """#!{python}
+import json, os, sys
+seen = {{
+    "environment": dict(os.environ),
+    "arguments": sys.argv[1:],
+    "files": [open(path).read() for path in sys.argv[1:] if os.path.isfile(path)],
+}}
+with open(os.path.join({folder!r}, {name!r} + "-" + str(os.getpid())), "w") as file:
+    json.dump(seen, file)
+command = {command!r}
+os.execv(command[0], [*command, *sys.argv[1:]])
+"""
+#: A target that keeps nothing, and gives back each state.
+NULL = """
+import json, sys
+for message in map(json.loads, sys.stdin):
+    if message["type"] == "STATE":
+        print(json.dumps(message["value"]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project of the real Meltano, whose plugins write down what they are given."""
+
+    folder: Path
+    seen: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> Self:
+        """Take the tap's definition as it is shipped."""
+        project = cls(folder / "project", folder / "seen")
+        project.folder.mkdir()
+        project.seen.mkdir()
+        tap = YAML(typ="safe").load(ROOT / "meltano.yml")["plugins"]["extractors"][0]
+        del tap["pip_url"]
+        tap["executable"] = "./tap"
+        target = {"name": "target-null", "namespace": "target_null", "executable": "./target"}
+        content = {
+            "default_environment": "prod",
+            "environments": [{"name": "prod"}],
+            "plugins": {"extractors": [tap], "loaders": [target]},
+            "send_anonymous_usage_stats": False,
+        }
+        (project.folder / "meltano.yml").write_text(json.dumps(content))  # JSON is YAML, too
+        commands = {"tap": [str(COMMAND)], "target": [sys.executable, "-c", NULL]}
+        for name, command in commands.items():
+            spy = project.folder / name
+            about = {"folder": str(project.seen), "name": name, "command": command}
+            spy.write_text(SPY.format(python=sys.executable, **about))
+            spy.chmod(0o755)
+        return project
+
+    def run(self, sandbox: Sandbox, level: str, *arguments: str) -> tuple[int, str]:
+        """Run Meltano; give its exit status, and what it says."""
         mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "PYTHONDONTWRITEBYTECODE")
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(mine)},
-            "MELTANO_CLI_LOG_LEVEL": "debug",
+            "MELTANO_CLI_LOG_LEVEL": level,
             "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-            "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path / 'meltano.db'}",
             "TAP_CELONIS_AUDIT_API_URL": sandbox.url,
             "TAP_CELONIS_AUDIT_APP_KEY": SECRETS["app_key"],
+            "TAP_CELONIS_AUDIT_PSEUDONYMIZATION": "hmac-sha256",
+            "TAP_CELONIS_AUDIT_PSEUDONYMIZATION_KEY": SECRETS["pseudonymization_key"],
         }
-        with log.open("wb") as output:
-            status = subprocess.run(
-                [
-                    Path(sys.executable).with_name("meltano"),
-                    *("--env-file", os.devnull, "--environment", "prod"),
-                    *("invoke", "tap-celonis-audit"),
-                ],
-                cwd=ROOT,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=300,
-            ).returncode
-    text = log.read_text(encoding="utf-8")
-    assert status != 0
-    assert "refused the credentials (401)" in text
-    assert_silent(text)
+        finished = subprocess.run(
+            [Path(sys.executable).with_name("meltano"), *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        return finished.returncode, finished.stdout
+
+    def assert_nothing_is_left(self, told: Iterable[str]) -> None:
+        """Search what Meltano keeps: logs, state, configuration."""
+        kept = [path for path in self.folder.rglob("*") if path.is_file()]
+        assert any(path.name == "meltano.db" for path in kept)
+        for path in kept:
+            assert_silent(path.read_bytes().decode("utf-8", "replace"), told)
+
+    def given(self, plugin: str) -> list[dict[str, Any]]:
+        """Give what the processes of a plugin were given."""
+        return [json.loads(path.read_text()) for path in self.seen.glob(f"{plugin}-*")]
+
+
+HANDED_OVER = {
+    f"{prefix}_{name}": SECRETS[name.lower()]
+    for prefix in ("TAP_CELONIS_AUDIT", "MELTANO_EXTRACT")
+    for name in ("APP_KEY", "PSEUDONYMIZATION_KEY")
+}
+
+
+def test_meltano_hands_secrets_to_its_plugins_and_tells_them_to_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SECURITY.md says it."""
+    credentials = replace(Credentials.of(1), app_key=SECRETS["app_key"])
+    monkeypatch.setattr(Credentials, "of", lambda _: credentials)
+    project = Project.make(tmp_path)
+    pipeline = ("run", "--full-refresh", "tap-celonis-audit", "target-null")
+    with Sandbox(days=0, now=NOW) as sandbox:
+        for number, person in enumerate(PEOPLE):
+            at = f"2026-02-28T10:00:0{number}.000Z"
+            sandbox.audit.add({"userId": f"{UUID} ({person})", "event": person, "timestamp": at})
+        status, usual = project.run(sandbox, "info", *pipeline)
+        assert status == 0, usual
+        project.assert_nothing_is_left((*SECRETS.values(), *PEOPLE, UUID))
+        status, copied = project.run(sandbox, "debug", *pipeline)
+        assert status == 0, copied
+        sandbox.hook = lambda _, __: page(HTTPStatus.UNAUTHORIZED)
+        status, failed = project.run(sandbox, "debug", "invoke", "tap-celonis-audit")
+        assert status != 0
+        assert "refused the credentials (401)" in failed
+    assert_silent(usual + failed)
+    assert '"RECORD"' not in usual
+    assert_silent(copied, SECRETS.values())
+    assert '"RECORD"' in copied, "Meltano logs all that goes through it then: mend SECURITY.md"
+    project.assert_nothing_is_left(SECRETS.values())
+
+    assert len(project.given("tap")) > 3
+    assert len(project.given("target")) == 2
+    for process in (*project.given("tap"), *project.given("target")):
+        told = {
+            name: value
+            for name, value in process["environment"].items()
+            if any(secret in value for secret in SECRETS.values())
+        }
+        assert told == HANDED_OVER
+        assert_silent(json.dumps(process["arguments"]))
+    configs = [file for each in project.given("tap") for file in each["files"] if "app_key" in file]
+    assert {json.loads(config)["app_key"] for config in configs} == {SECRETS["app_key"]}
