@@ -32,6 +32,7 @@ REPLACED: dict[tuple[type, type], set[str]] = {
         "_write_activate_version_message",
         "_increment_stream_state",
         "_write_starting_replication_value",
+        "get_records",
         "_sync_records",
         "_process_record",
     },
