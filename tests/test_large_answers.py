@@ -78,7 +78,7 @@ def test_large_records_arrive_once(
         int(request.query.get("pageSize") or request.query["limit"]) for request in team.requests
     ]
     assert min(size for size in sizes if size > 1) <= 125
-    assert len(sizes) <= 420
+    assert len(sizes) <= 600
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
