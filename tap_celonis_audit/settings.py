@@ -319,7 +319,7 @@ def _shape_problems(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iter
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f'did you mean "{near[0]}"?' if near else "remove it."
-            yield f'"{name}" is not a setting of this tap: {hint}'
+            yield f"{json.dumps(name)} is not a setting of this tap: {hint}"
             continue
         wanted = known[name]
         kind = _kind(wanted)

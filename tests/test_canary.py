@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from command import COMMAND, Command, Finished, spellings
 from ruamel.yaml import YAML
-from wire import Wire
+from wire import Authority, Wire, tls_sandbox
 
 from tap_celonis_audit.errors import VERDICTS
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
@@ -305,6 +306,83 @@ def test_a_state_that_is_refused_is_not_quoted(tmp_path: Path, name: str) -> Non
     assert finished.status == 1
     assert_silent(finished.err)
     assert "Traceback" not in finished.err
+
+
+BROKEN = {
+    "no JSON": ["{", *SECRETS.values(), *PEOPLE],
+    "no object": [json.dumps([*SECRETS.values(), *PEOPLE])],
+    "no catalog and no state": [
+        json.dumps({"streams": list(PEOPLE), "bookmarks": dict.fromkeys(PEOPLE, 1)})
+    ],
+    "wrong within": [
+        json.dumps(
+            {
+                "streams": [{"tap_stream_id": PEOPLE[0], "schema": SECRETS["app_key"]}],
+                "bookmarks": {"audit_logs": {"partitions": list(PEOPLE)}},
+                **SECRETS,
+            }
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("option", ["--state", "--catalog", "--config"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_is_refused_is_not_quoted(tmp_path: Path, name: str, option: str) -> None:
+    given = tmp_path / "given.json"
+    given.write_text("\n".join(BROKEN[name]), encoding="utf-8")
+    finished, sandbox = fail(Case(""), tmp_path, option, given)
+    assert finished.status == 1
+    assert sandbox.requests == []
+    assert finished.out == ""
+    assert "Traceback" not in finished.err
+    # A name that is no setting is told, since it is one that is misspelt.
+    told = [*SECRETS.values(), TOKEN, UUID, *(() if option == "--config" else PEOPLE)]
+    assert_silent(finished.err, told)
+    for line in finished.err.splitlines():
+        if "| ERROR " in line:
+            assert_in_troubleshooting(line)
+
+
+CERTIFICATES = {
+    "of somebody unknown": "unable to get local issuer certificate",
+    "of another host": "Hostname mismatch",
+    "expired": "certificate has expired",
+    "good": "",
+}
+
+
+@pytest.mark.parametrize("way", [("app_key",), OAUTH], ids=["key", "OAuth"])
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_nobody_is_told_a_secret_who_cannot_prove_who_it_is(
+    tmp_path: Path, name: str, way: tuple[str, ...]
+) -> None:
+    authority = Authority(tmp_path)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    certificate = {
+        "of another host": lambda: authority.ca.issue_cert("elsewhere.example"),
+        "expired": lambda: authority.ca.issue_cert("localhost", not_after=yesterday),
+    }.get(name, lambda: authority.ca.issue_cert("localhost"))()
+    settings = {each: SECRETS[each] for each in way} | {"max_retries": 0}
+    if name != "of somebody unknown":
+        settings["ca_bundle"] = authority.path
+    with tls_sandbox(authority.context(certificate)) as (sandbox, address):
+        url = address.replace("127.0.0.1", "localhost")
+        finished = Command.of(tmp_path, api_url=url, **settings).run(debug=True)
+    assert finished.status == 1
+    assert_silent(finished.out + finished.err)
+    assert "Traceback" not in finished.err
+    errors = [line for line in finished.err.splitlines() if "| ERROR " in line]
+    for line in errors:
+        assert_in_troubleshooting(line)
+    if name == "good":
+        assert sandbox.requests
+        assert "Celonis refused the" in errors[0]
+        return
+    assert sandbox.requests == []
+    (line,) = errors
+    assert f"The TLS certificate of {url[8:]} is not trusted ({CERTIFICATES[name]}" in line
+    assert "ca_bundle" in line
 
 
 def interrupt(at: int) -> Callable[[Sandbox, Request], Answer | None]:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import Command, Finished
+from wire import OK, Wire
 
 from tap_celonis_audit.client import MAX_BYTES_UNDER_WAY
 from tap_celonis_audit.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -257,3 +259,45 @@ def test_a_bomb_stops_at_the_cap(tmp_path: Path, shape: str) -> None:
         "An answer of /log/api/external/audit is larger than 32 MiB. Lower page_size"
         in finished.err
     )
+
+
+ENDLESS: dict[str, tuple[bytes, bytes, str]] = {
+    "a body": (OK + b"\r\n", b" " * 65_536, "is larger than 8 MiB. Lower page_size"),
+    "chunks": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n",
+        b"10000\r\n%b\r\n" % (b" " * 65_536),
+        "is larger than 8 MiB. Lower page_size",
+    ),
+    "a text": (
+        OK + b'\r\n{"content": [{"event": "',
+        "\u202e\x1b[31m\n".encode() * 8_192,
+        "is larger than 8 MiB. Lower page_size",
+    ),
+    "a header": (OK + b"X-Owned: ", b"owned %s{}\x1b[31m" * 1_000, "keeps breaking"),
+    "headers": (OK, b"X-Owned: owned %s{}\r\n" * 1_000, "keeps breaking"),
+    "a status": (b"HTTP/1.1 200 ", b"owned %s{}" * 1_000, "keeps breaking"),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_what_does_not_end_is_ended(tmp_path: Path, what: str) -> None:
+    start, more, says = ENDLESS[what]
+
+    def play(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(start)
+        while True:
+            connection.sendall(more)
+
+    catalog = tmp_path / "catalog.json"
+    catalog.write_text('{"streams": [{"tap_stream_id": "audit_logs"}]}')
+    with Wire(play) as wire:
+        command = Command.of(
+            tmp_path, api_url=wire.url, app_key="k", max_retries=1, max_parallel_requests=16
+        )
+        finished = command.run("--catalog", catalog, debug=True)
+    assert finished.status == 1
+    assert finished.out == ""
+    assert_untouched(finished.err)
+    assert "owned" not in finished.err
+    assert says in finished.err
+    assert len(wire.heads) == (2 if "breaking" in says else 1)

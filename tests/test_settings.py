@@ -184,6 +184,11 @@ def test_a_misspelt_setting_suggests_the_right_one(wrong: str, meant: str) -> No
     )
 
 
+def test_whatever_it_is_called_a_setting_is_told_in_one_line() -> None:
+    line = the_complaint(**{"a\n\x1b[31mb\u202e": 1})
+    assert line == '"a\\n\\u001b[31mb\\u202e" is not a setting of this tap: remove it.'
+
+
 def test_a_setting_of_something_else_is_to_be_removed() -> None:
     assert the_complaint(warehouse="hidden") == (
         '"warehouse" is not a setting of this tap: remove it.'
