@@ -110,6 +110,21 @@ demo: install ## Copy a made-up Celonis team into PostgreSQL with Meltano, and p
 sandbox: install ## Play the Celonis API on this machine, for --environment sandbox
 	$(RUN)/python -m tap_celonis_audit.sandbox --port 8765 --seed 1
 
+# dbt has an environment of its own: nothing of it is installed with the tap.
+DBT := .dbt/bin/dbt
+
+$(DBT): transform/requirements.txt | $(UV) python
+	$(UV) venv --quiet --clear --no-python-downloads --python "$$(command -v $(PYTHON))" .dbt
+	$(UV) pip install --quiet --compile-bytecode --python .dbt --requirements $<
+	@touch $@
+
+.PHONY: dbt
+dbt: $(DBT) ## Install dbt for PostgreSQL and DuckDB into .dbt
+
+.PHONY: models
+models: $(DBT) ## Build the models in transform (DBT_TARGET=postgres or duckdb)
+	$(DBT) build --project-dir transform --profiles-dir transform
+
 .PHONY: bench-losses
 bench-losses: install ## Count what this tap and others lose and double (7 minutes)
 	$(RUN)/python -m bench.losses
