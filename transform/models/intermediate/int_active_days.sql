@@ -1,4 +1,5 @@
 {#- On which days somebody was active: one row a team, person and day. -#}
+{{ config(materialized='table') }}
 
 with activity as (
     select

@@ -1,5 +1,6 @@
 {#- Whose e-mail address it is: one row a team and address. The logs of logins know addresses only. An
     address that several people had belongs to the member, or to who used it last. -#}
+{{ config(materialized='table') }}
 
 with members as (
     select team, lower(email) as email, user_id, is_current

@@ -29,6 +29,16 @@ actors as (
     where user_key is not null
 ),
 
+permission_holders as (
+    select
+        team,
+        team || '/' || subject_id as user_key,
+        subject_id as user_id,
+        case when subject_name like '%@%' then lower(subject_name) end as email
+    from {{ ref('stg_celonis__permissions') }}
+    where is_current and subject_type = 'USER' and subject_id is not null
+),
+
 teams_with_members as (
     select distinct team from members
 ),
@@ -39,6 +49,8 @@ people as (
     select team, user_key, user_id, email from actors where place = 1
     union all
     select team, user_key, user_id, email from {{ ref('int_identities') }}
+    union all
+    select team, user_key, user_id, email from permission_holders
     union all
     select team, user_key, null, null from {{ ref('int_studio_uses') }} where user_key is not null
 ),

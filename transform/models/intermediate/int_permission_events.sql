@@ -1,5 +1,6 @@
 {#- What the audit log says of each change of rights: whom it concerns, and what was there before and
     after. -#}
+{{ config(materialized='table') }}
 
 with audit_logs as (
     select * from {{ ref('stg_celonis__audit_logs') }}
