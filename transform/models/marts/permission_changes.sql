@@ -27,7 +27,7 @@ changes as (
         events.occurred_at,
         events.event,
         details.kind,
-        details.direction,
+        details.direction as direction_of_event,
         events.user_key,
         events.actor_email,
         details.subject_type,
@@ -73,6 +73,24 @@ changes as (
     left join admin_groups
         on events.team = admin_groups.team
         and events.object_name = admin_groups.group_name
+),
+
+directed as (
+    select
+        *,
+        case
+            when is_admin_grant then 'granted'
+            when kind = 'role' and {{ is_admin_role('old_value') }} then 'revoked'
+            when kind = 'permission' and coalesce(old_value, new_value) is not null
+                then case
+                    when added is null and removed is null then 'none'
+                    when removed is null then 'granted'
+                    when added is null then 'revoked'
+                    else 'changed'
+                end
+            else direction_of_event
+        end as direction
+    from changes
 )
 
 select
@@ -81,18 +99,7 @@ select
     occurred_at,
     event,
     kind,
-    case
-        when kind = 'permission' and direction = 'changed' and (old_value is not null or new_value is not null)
-            then case
-                when added is null and removed is null then 'none'
-                when removed is null then 'granted'
-                when added is null then 'revoked'
-                else 'changed'
-            end
-        when is_admin_grant then 'granted'
-        when kind = 'role' and {{ is_admin_role('old_value') }} then 'revoked'
-        else direction
-    end as direction,
+    direction,
     user_key,
     actor_email,
     subject_type,
@@ -101,11 +108,11 @@ select
     object_name,
     old_value,
     new_value,
-    case when kind = 'permission' then added when direction = 'granted' then new_value end as added,
-    case when kind = 'permission' then removed end as removed,
+    added,
+    removed,
     is_admin_grant,
     coalesce(user_key = subject_user_key, false) as is_own,
     case when is_admin_grant then 'critical' else risk end as risk,
     local_time,
     is_outside_working_hours
-from changes
+from directed
