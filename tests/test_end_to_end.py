@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -525,6 +526,39 @@ def test_without_meltano_a_pipe_is_enough(
     assert Counter((at(r["timestamp"]), r["event"]) for r in records) == Counter(
         row[:2] for row in audit_truth(sandbox).elements()
     )
+
+
+def test_models_are_built_in_postgres(loaded: Pipeline, sandbox: Sandbox) -> None:
+    schema, address = f"{loaded.schema}_models", urlsplit(loaded.url)
+    variables = {
+        "DBT_POSTGRES_SCHEMA": schema,
+        "TARGET_POSTGRES_HOST": str(address.hostname),
+        "TARGET_POSTGRES_PORT": str(address.port or 5432),
+        "TARGET_POSTGRES_USER": str(address.username),
+        "TARGET_POSTGRES_PASSWORD": str(address.password),
+        "TARGET_POSTGRES_DATABASE": address.path.strip("/"),
+    }
+    try:
+        result = loaded.meltano("run", "celonis-to-postgres-models", **variables)
+        assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+        count: LiteralString = "SELECT count(*) FROM audit_events"
+        assert replace(loaded, schema=schema).ask(count) == [(audit_truth(sandbox).total(),)]
+    finally:
+        drop_schema(loaded.url, schema)
+
+
+def test_models_are_built_over_files(pipeline: Pipeline, tmp_path: Path) -> None:
+    variables = {
+        "DBT_DUCKDB_FILES": str(tmp_path),
+        "DBT_DUCKDB_PATH": str(tmp_path / "models.duckdb"),
+        "TARGET_JSONL_DESTINATION_PATH": str(tmp_path),
+    }
+    result = pipeline.meltano(
+        "run", "--state-id-suffix=files", "celonis-to-duckdb-models", **variables
+    )
+
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+    assert (tmp_path / "models.duckdb").stat().st_size > (tmp_path / "audit_logs.jsonl").stat().st_size
 
 
 def test_people_and_permissions_that_are_gone(loaded: Pipeline) -> None:
