@@ -558,7 +558,9 @@ def test_models_are_built_over_files(pipeline: Pipeline, tmp_path: Path) -> None
     )
 
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
-    assert (tmp_path / "models.duckdb").stat().st_size > (tmp_path / "audit_logs.jsonl").stat().st_size
+    assert (tmp_path / "models.duckdb").stat().st_size > (
+        tmp_path / "audit_logs.jsonl"
+    ).stat().st_size
 
 
 def test_people_and_permissions_that_are_gone(loaded: Pipeline) -> None:

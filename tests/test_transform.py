@@ -377,7 +377,9 @@ def test_both_databases_say_the_same(world: World) -> None:
     for mart in MARTS:
         ours, theirs = (
             sorted(
-                json.dumps({k: _plain(v) for k, v in row.items() if k not in UNCOMPARED})
+                json.dumps(
+                    {k: _plain(v) for k, v in row.items() if k not in UNCOMPARED}, sort_keys=True
+                )
                 for row in warehouse.rows(mart)
             )
             for warehouse in (files, tables)
