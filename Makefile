@@ -86,7 +86,7 @@ check: $(UV) python ## Run the tests on the built wheel (DIST=folder: one that i
 	cp -r tests $(WHEEL_TESTS)/
 	cp pyproject.toml $(WHEEL_TESTS)/
 	cd $(WHEEL_TESTS) && .venv/bin/pytest --numprocesses 2 --dist loadfile \
-		$(patsubst %,--ignore tests/test_%.py,docs end_to_end hub package postgres)
+		$(patsubst %,--ignore tests/test_%.py,docs end_to_end hub package postgres) --ignore tests/targets
 
 .PHONY: release-dry-run
 release-dry-run: build ## Build, and try what was built as a user installs it; publishes nothing
@@ -136,6 +136,10 @@ bench-bounded: install ## Measure memory and state up to a million events (6 min
 .PHONY: bench-speed
 bench-speed: install ## Compare the speed of this tap and others (30 minutes; QUICK=1: 4 minutes)
 	$(RUN)/python -m bench.speed $(if $(QUICK),--quick) $(if $(RESUME),--resume)
+
+.PHONY: targets
+targets: install ## Copy 100,000 events into every target of docs/targets.md, and compare (10 minutes)
+	$(RUN)/pytest --numprocesses 0 tests/targets/bulk.py
 
 .PHONY: soak
 soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour), stop it at every line

@@ -1,7 +1,8 @@
-"""One virtual environment a peer, from its pinned requirements; made once, then kept."""
+"""One virtual environment a peer, target or server, from its pinned requirements; made once."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -50,12 +51,18 @@ class Environment:
             RuntimeError: There is no uv.
             subprocess.CalledProcessError: Something cannot be installed.
         """
-        folder = self.bin.parent
-        if self.requirements is None or (folder / "complete").exists():
+        if self.requirements is None:
             return
+        folder = self.bin.parent
+        folder.parent.mkdir(exist_ok=True)
+        with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run side by side.
+            if not (folder / "complete").exists():
+                self._make(folder)
+
+    def _make(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        uv = _uv()
-        python, pins = str(self.python), str(self.requirements)
+        uv, python, pins = _uv(), str(self.python), str(self.requirements)
         for command in (
             [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
             [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", pins],

@@ -141,7 +141,7 @@ def _running(binaries: Path, home: Path, account: dict[str, Any]) -> Generator[i
     """Run the server on a free port and stop it at the end."""
     data, log = home / "data", home / "server.log"
     for _ in range(START_ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         with (
             log.open("ab") as output,
             subprocess.Popen(
@@ -166,7 +166,8 @@ def _running(binaries: Path, home: Path, account: dict[str, Any]) -> Generator[i
     raise SystemExit(f"PostgreSQL did not start: {log.read_text(errors='replace')}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port on loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +15,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from projects import BIN, TIMEOUT_SECONDS, Project, quiet_variables
 from psycopg import sql
 
 from tap_celonis_audit.sandbox import Sandbox
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
 JSONL = ROOT / ".meltano" / "loaders" / "target-jsonl" / "venv" / "bin" / "target-jsonl"
-# The first run installs the plugins.
-TIMEOUT_SECONDS = 300
 
 NOW = "2026-03-01T12:00:00Z"
 SETTLE = timedelta(seconds=120)
@@ -51,32 +47,18 @@ LOGIN_TWIN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
-    """One pipeline: its variables, and the schema that it fills."""
+class Pipeline(Project):
+    """One pipeline: its project, and the schema that it fills."""
 
-    environment: dict[str, str]
     url: str
     schema: str
-    project: Path = ROOT
 
-    def meltano(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / "meltano"), "--env-file", os.devnull, "--environment", "sandbox"]
-        return subprocess.run(
-            [*command, *arguments],
-            cwd=self.project,
-            env=self.environment | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_SECONDS,
-        )
-
-    def run(
+    def copy(
         self, *options: str, taps: tuple[str, ...] = ("tap-celonis-audit",), **variables: str
     ) -> None:
-        pipelines = [name for tap in taps for name in (tap, "target-postgres")]
-        result = self.meltano("run", *options, *pipelines, **variables)
-        assert result.returncode == 0, result.stderr[-5000:]
+        self.run(
+            *options, *(name for tap in taps for name in (tap, "target-postgres")), **variables
+        )
 
     def ask(self, query: LiteralString, *parameters: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, options=f"-c search_path={self.schema}") as connection:
@@ -192,16 +174,10 @@ def pipeline(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[Pipeline]:
     """Give a pipeline that nothing has run in yet, in a schema of its own."""
-    # A developer's own settings stay out; without bytecode, every start takes twice as long.
-    mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "PYTHONDONTWRITEBYTECODE")
     schema = f"celonis_{uuid4().hex}"
     database = tmp_path_factory.mktemp("meltano") / "meltano.db"
     stranger = f"http://127.0.0.1:{strangers.getsockname()[1]}"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(mine)},
-        "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-        "MELTANO_CLI_LOG_FORMAT": "plain",
-        "MELTANO_DATABASE_URI": f"sqlite:///{database}",
+    variables = {
         "MELTANO_HUB_URL": stranger,
         "MELTANO_SNOWPLOW_COLLECTOR_ENDPOINTS": json.dumps([stranger]),
         "TAP_CELONIS_AUDIT_API_URL": sandbox.url,
@@ -211,14 +187,15 @@ def pipeline(
             "postgresql://", "postgresql+psycopg://", 1
         ),
     }
-    yield Pipeline(environment, postgres_url, schema)
+    quiet = quiet_variables(database)
+    yield Pipeline(ROOT, quiet | variables, postgres_url, schema)
     drop_schema(postgres_url, schema)
 
 
 @pytest.fixture(scope="module")
 def loaded(pipeline: Pipeline) -> Pipeline:
     """Give the pipeline after its first run."""
-    pipeline.run()
+    pipeline.copy()
     return pipeline
 
 
@@ -368,7 +345,7 @@ def test_new_events_arrive_and_nothing_else(loaded: Pipeline, sandbox: Sandbox) 
     before, known = loaded.written(), audit_truth(sandbox)
 
     sandbox.happen(audit=10, logins=0, advance_seconds=600)
-    loaded.run()
+    loaded.copy()
 
     happened = audit_truth(sandbox) - known
     assert happened.total() == 10
@@ -380,7 +357,7 @@ def test_new_events_arrive_and_nothing_else(loaded: Pipeline, sandbox: Sandbox) 
 def test_a_full_refresh_updates_the_rows_that_are_there(loaded: Pipeline) -> None:
     before, audit, logins = loaded.written(), loaded.audit_logs(), loaded.login_history()
 
-    loaded.run("--full-refresh")
+    loaded.copy("--full-refresh")
 
     after = loaded.written()
     assert loaded.audit_logs() == audit
@@ -395,7 +372,7 @@ def test_settings_reach_the_tap_through_meltano(loaded: Pipeline, sandbox: Sandb
     sandbox.requests.clear()
 
     try:
-        bounded.run(
+        bounded.copy(
             "--state-id-suffix=settings",
             TAP_CELONIS_AUDIT_START_DATE="2026-02-25",
             TAP_CELONIS_AUDIT_END_DATE="2026-02-26T00:00:00Z",
@@ -501,7 +478,7 @@ def test_without_meltano_a_pipe_is_enough(
     config.write_text(json.dumps({"destination_path": str(tmp_path), "do_timestamp_file": False}))
     with subprocess.Popen(
         [BIN / "tap-celonis-audit", "--config=ENV"],
-        env=pipeline.environment,
+        env=pipeline.variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as tap:
@@ -574,13 +551,13 @@ def test_people_and_permissions_that_are_gone(loaded: Pipeline) -> None:
         with Sandbox(seed=3, days=1, now=NOW) as sandbox:
             url, key = sandbox.url, sandbox.app_key
             wishes |= {"TAP_CELONIS_AUDIT_API_URL": url, "TAP_CELONIS_AUDIT_APP_KEY": key}
-            gone = replace(loaded, schema=schema, environment=loaded.environment | wishes)
-            gone.run("--state-id-suffix=gone")
+            gone = replace(loaded, schema=schema, variables=loaded.variables | wishes)
+            gone.copy("--state-id-suffix=gone")
             people, logs = members_truth(sandbox), gone.audit_logs()
             assert gone.members() == people
 
             sandbox.happen(joins=2, leaves=3, grants=2, revocations=4)
-            gone.run("--state-id-suffix=gone")
+            gone.copy("--state-id-suffix=gone")
             assert gone.members() == members_truth(sandbox) != people
             assert gone.permissions() == permissions_truth(sandbox)
             assert gone.ask("SELECT count(*) FROM members WHERE _sdc_deleted_at IS NOT NULL") == [
@@ -594,7 +571,7 @@ def test_people_and_permissions_that_are_gone(loaded: Pipeline) -> None:
                 user for user, *_ in members_truth(sandbox)
             }
 
-            gone.run("--state-id-suffix=gone", TARGET_POSTGRES_HARD_DELETE="true")
+            gone.copy("--state-id-suffix=gone", TARGET_POSTGRES_HARD_DELETE="true")
             assert gone.ask("SELECT count(*) FROM members") == [(len(sandbox.members),)]
             assert gone.ask("SELECT count(*) FROM permissions") == [(len(sandbox.grants),)]
             assert gone.audit_logs() == logs
@@ -631,13 +608,13 @@ def test_two_teams_share_the_tables(loaded: Pipeline, tmp_path: Path) -> None:
                 "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
             }
             both = replace(
-                loaded, schema=schema, environment=loaded.environment | settings, project=tmp_path
+                loaded, schema=schema, variables=loaded.variables | settings, folder=tmp_path
             )
             teams = (one, other)
             for _ in range(2):
                 for team in teams:
                     team.happen(audit=5, logins=5, joins=1)
-                both.run(
+                both.copy(
                     "--state-id-suffix=teams", taps=("tap-celonis-audit", "tap-celonis-audit-b")
                 )
                 assert both.audit_logs() == audit_truth(one) + audit_truth(other)
