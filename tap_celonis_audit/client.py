@@ -11,8 +11,10 @@ import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import msgspec
+import requests
 
 from tap_celonis_audit.auth import credentials_for
 from tap_celonis_audit.errors import Action, TapError, failure, judge_failure, judge_status
@@ -29,7 +31,6 @@ from tap_celonis_audit.values import ODD_ESCAPE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import requests
     from requests.auth import AuthBase
 
     from tap_celonis_audit.errors import Api
@@ -159,11 +160,13 @@ class Client:
     ) -> Answer:
         begun = time.monotonic()
         limit = MAX_EXPORT_BYTES if api.long_list else self._page_bytes
+        session = self._own.session
+        request = self._own.prepare(f"{self._settings.base_url}{api.path}")
+        request.url = f"{request.url}?{urlencode(params)}"
         try:
-            response = self._own.session.get(
-                f"{self._settings.base_url}{api.path}",
-                params=params,
-                auth=auth,
+            response = session.send(
+                auth(request),
+                proxies=session.proxies,
                 timeout=(CONNECT_TIMEOUT_SECONDS, self._settings.request_timeout_seconds),
                 allow_redirects=False,
                 stream=True,
@@ -214,6 +217,16 @@ class _Own(threading.local):
 
     def __init__(self, make: Callable[[], requests.Session]) -> None:
         self.session = make()
+        self._prepared: dict[str, requests.PreparedRequest] = {}
+
+    def prepare(self, url: str) -> requests.PreparedRequest:
+        """Make a GET of an address, without parameters yet.
+
+        What is the same for all requests is most of the work that requests has with each.
+        """
+        if url not in self._prepared:
+            self._prepared[url] = self.session.prepare_request(requests.Request("GET", url))
+        return self._prepared[url].copy()
 
 
 def _decode(data: bytes, long_list: str | None = None) -> tuple[Any, bool]:

@@ -29,7 +29,8 @@ _NORMAL_TYPES = frozenset({str, int, bool})
 
 #: What most events are made of: values that are their own normal form.
 _Scalar: TypeAlias = str | int | bool
-_Member: TypeAlias = _Scalar | list[_Scalar | None] | dict[str, _Scalar]
+_Item: TypeAlias = _Scalar | dict[str, _Scalar] | None
+_Member: TypeAlias = _Scalar | list[_Item] | dict[str, _Scalar]
 _Value: TypeAlias = _Scalar | list[_Member | None] | dict[str, _Member] | None
 
 _encode = msgspec.json.Encoder(order="sorted").encode
