@@ -856,14 +856,14 @@ class TestFailures:
         def revoke(sandbox: Sandbox, request: Request) -> None:
             nonlocal calls
             calls += request.path == AUDIT_PATH
-            if request.path == AUDIT_PATH and calls in {5, 9}:
+            if request.path == AUDIT_PATH and calls in {5, 30}:
                 sandbox.revoke_tokens()
 
         oauth = credentials(team, "oauth")
         team.requests.clear()
         team.hook = revoke
         try:
-            output = sync(team, **oauth).check()
+            output = sync(team, page_size=10, **oauth).check()
         finally:
             team.hook = None
         assert stamps(output, "audit_logs") == truth(team.audit.visible)
