@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import ipaddress
 import json
+import re
 import ssl
 import time
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ _TYPES: dict[str, tuple[str, type]] = {
 MIN_PSEUDONYMIZATION_KEY = 32
 #: How alike a variable must be to a setting to be taken for a misspelt one.
 _NEAR = 0.8
+#: What people paste along with a key, and what cannot be a host: `https://https://...`, `<team>`.
+_DECORATED = re.compile(
+    r"""\s.*|.*\s|".*"|'.*'|`.*`|(?:authorization:\s*)?(?:appkey|bearer)[\s:=].*""", re.IGNORECASE
+)
+_NO_HOST = re.compile(r"[^\w.:-]|^https?$")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
@@ -417,7 +423,7 @@ def _url_problems(value: str | None) -> Iterator[str]:
         host, _ = url.hostname, url.port
     except ValueError:
         host, url = None, urlsplit("")
-    if not host or " " in host or url.scheme.lower() not in {"http", "https"}:
+    if not host or _NO_HOST.search(host) or url.scheme.lower() not in {"http", "https"}:
         yield f"api_url is not a URL. {example}"
     elif "@" in url.netloc:
         yield "api_url must not hold a user name or password. Give the key in app_key or api_key."
@@ -450,8 +456,15 @@ def _credential_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{other} is missing. OAuth needs client_id and client_secret."
     for name in sorted(given):
         value = config[name]
-        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        if not isinstance(value, str):
+            continue
+        if not (value.isascii() and value.isprintable()):
             yield f"{name} holds a line break or another character that no key has. Copy it again."
+        elif _DECORATED.fullmatch(value):
+            yield (
+                f"{name} is more than a key: it has space or quotation marks around it, or begins "
+                'with "AppKey" or "Bearer". Give the key alone.'
+            )
 
 
 def _date_problems(config: Mapping[str, Any]) -> Iterator[str]:

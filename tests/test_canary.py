@@ -363,7 +363,7 @@ def test_nobody_is_told_a_secret_who_cannot_prove_who_it_is(
         "of another host": lambda: authority.ca.issue_cert("elsewhere.example"),
         "expired": lambda: authority.ca.issue_cert("localhost", not_after=yesterday),
     }.get(name, lambda: authority.ca.issue_cert("localhost"))()
-    settings = {each: SECRETS[each] for each in way} | {"max_retries": 0}
+    settings: dict[str, Any] = {each: SECRETS[each] for each in way} | {"max_retries": 0}
     if name != "of somebody unknown":
         settings["ca_bundle"] = authority.path
     with tls_sandbox(authority.context(certificate)) as (sandbox, address):

@@ -98,6 +98,32 @@ def test_a_key_that_no_header_can_carry_is_told_and_not_shown(name: str, key: st
     assert key not in line
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        " s3cret",
+        "s3cret ",
+        '"s3cret"',
+        "'s3cret'",
+        "AppKey s3cret",
+        "appkey: s3cret",
+        "Bearer s3cret",
+        "Authorization: AppKey s3cret",
+    ],
+)
+@pytest.mark.parametrize("name", ["app_key", "api_key", "client_secret"])
+def test_a_key_that_was_pasted_with_more_is_told_and_not_shown(name: str, key: str) -> None:
+    ways = {"app_key": None, name: key} | ({"client_id": "c"} if name == "client_secret" else {})
+    line = the_complaint(**ways)
+    assert line.startswith(f"{name} is more than a key: it has space or quotation marks around")
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize("key", ["a b", "bearers", "it's", '"', "AppKey", "a'", "=="])
+def test_a_key_may_hold_anything_else(key: str) -> None:
+    assert complaints(app_key=key) == []
+
+
 @pytest.mark.parametrize("url", [None, "", "  "])
 def test_a_missing_url_is_told_with_an_example(url: str | None) -> None:
     line = the_complaint(api_url=url)
@@ -117,6 +143,10 @@ def test_a_missing_url_is_told_with_an_example(url: str | None) -> None:
         "https://[::1",
         "//acme.eu-1.celonis.cloud",
         "https://acme .eu-1.celonis.cloud",
+        "https://https://acme.eu-1.celonis.cloud",
+        "https://<team>.eu-1.celonis.cloud",
+        '"https://acme.eu-1.celonis.cloud"',
+        "https:/acme.eu-1.celonis.cloud",
     ],
 )
 def test_what_is_no_url_is_told_and_not_shown(url: str) -> None:
