@@ -32,6 +32,7 @@ WITHOUT_TESTS = ("--exclude-resource-type", "test", "--exclude-resource-type", "
 SETTLE = timedelta(seconds=120)
 
 MARTS = sorted(path.stem for path in (TRANSFORM / "models" / "marts").glob("*.sql"))
+RISKS = ("low", "medium", "high", "critical")
 # Files do not tell when they were loaded.
 UNCOMPARED = {"last_loaded_at", "loaded_at"}
 
@@ -161,12 +162,12 @@ def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Genera
 
 @pytest.fixture(params=[0, 1], ids=["duckdb", "postgres"])
 def warehouse(world: World, request: pytest.FixtureRequest) -> Warehouse:
-    return world.warehouses[request.param]
+    return world.warehouses[int(request.param)]
 
 
 @pytest.fixture(params=[0, 1], ids=["team", "other-team"])
 def truth(world: World, request: pytest.FixtureRequest) -> Truth:
-    return world.teams[request.param].truth
+    return world.teams[int(request.param)].truth
 
 
 def of(warehouse: Warehouse, mart: str, truth: Truth) -> list[Row]:
@@ -435,6 +436,14 @@ def test_the_sources_are_what_the_tap_writes() -> None:
     assert {
         table["name"]: [column["name"] for column in table["columns"]] for table in source["tables"]
     } == {stream.name: list(stream.schema["properties"]) for stream in STREAMS}
+
+
+def test_the_page_names_every_mart_and_variable() -> None:
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    project = YAML(typ="safe").load((TRANSFORM / "dbt_project.yml").read_text(encoding="utf-8"))
+    first_cells = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+    assert first_cells == {*MARTS, *project["vars"], *RISKS}
 
 
 def test_freshness_can_be_asked_for(world: World) -> None:

@@ -102,11 +102,15 @@ class Warehouse(ABC):
         install_dbt()
         mine = ("DBT_", "CELONIS_", "TARGET_", "PYTHONDONTWRITEBYTECODE")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
-        command = [
-            *(DBT, *task.split(), "--project-dir", TRANSFORM, "--profiles-dir", TRANSFORM),
-            *("--target-path", self.folder / "target", "--log-path", self.folder / "logs"),
-            *("--no-use-colors", "--vars", json.dumps(self.variables), *arguments),
-        ]
+        options = {
+            "--project-dir": TRANSFORM,
+            "--profiles-dir": TRANSFORM,
+            "--target-path": self.folder / "target",
+            "--log-path": self.folder / "logs",
+            "--vars": json.dumps(self.variables),
+        }
+        flags = [str(part) for option in options.items() for part in option]
+        command = [DBT, *task.split(), "--no-use-colors", *flags, *arguments]
         return subprocess.run(
             command,
             env=inherited | self.environment | {"DBT_TARGET": self.kind},

@@ -19,17 +19,37 @@ loads as (
     group by team
 ),
 
-silences as (
+gaps as (
     select
         team,
         log,
-        previous_at as longest_silence_from,
-        {{ seconds_between('previous_at', 'occurred_at') }} / 3600 as longest_silence_hours,
-        row_number() over (
-            partition by team, log order by occurred_at - previous_at desc, occurred_at
-        ) as place
+        previous_at,
+        {{ seconds_between('previous_at', 'occurred_at') }} / 3600 as hours
     from events
     where previous_at is not null
+),
+
+longest_gaps as (
+    select
+        team,
+        log,
+        max(hours) as hours
+    from gaps
+    group by team, log
+),
+
+silences as (
+    select
+        gaps.team,
+        gaps.log,
+        gaps.hours as longest_silence_hours,
+        min(gaps.previous_at) as longest_silence_from
+    from gaps
+    inner join longest_gaps
+        on gaps.team = longest_gaps.team
+        and gaps.log = longest_gaps.log
+        and gaps.hours = longest_gaps.hours
+    group by gaps.team, gaps.log, gaps.hours
 ),
 
 teams as (
@@ -102,7 +122,4 @@ left join totals on logs.team = totals.team and logs.log = totals.log
 left join loads on logs.team = loads.team and logs.log = loads.log
 left join days on logs.team = days.team and logs.log = days.log
 left join touched on logs.team = touched.team and logs.log = touched.log
-left join silences
-    on logs.team = silences.team
-    and logs.log = silences.log
-    and silences.place = 1
+left join silences on logs.team = silences.team and logs.log = silences.log
