@@ -447,7 +447,7 @@ def test_wrong_settings_are_told_wherever_meltano_has_them_from(
         '"pagesize" is not a setting of this tap: did you mean "page_size"?',
     ]
     for command in ("tap-celonis-audit", "tap-celonis-audit:test-connection"):
-        result = replace(pipeline, project=tmp_path).meltano(
+        result = replace(pipeline, folder=tmp_path).meltano(
             "--env-file", str(dotenv), "invoke", command, **variables
         )
         assert result.returncode != 0
