@@ -39,6 +39,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import singer_sdk
+from singer_sdk.batch import Batcher
 from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.conform import TypeConformanceLevel
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     import click
+    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib.encoding.simple import Message
 
@@ -139,6 +141,20 @@ class Stream(singer_sdk.Stream):
             self._write_rows()
         else:
             yield from super()._sync_records(context, write_messages=write_messages)
+
+    @override
+    def get_batches(
+        self, batch_config: BatchConfig, context: Context | None = None
+    ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
+        # The SDK would write rows as they are, with what was deselected, mapped or filtered out.
+        rows: Iterable[Record] = self._sync_records(context, write_messages=False)
+        if not self._writes_rows_as_they_are:
+            rows = (
+                message.record for row in rows for message in self._generate_record_messages(row)
+            )
+        batcher = Batcher(self.tap_name, self.name, batch_config)
+        for manifest in batcher.get_batches(records=iter(rows)):
+            yield batch_config.encoding, manifest
 
     def _write_rows(self) -> None:
         write, due = self._owner.message_writer.write_records, self.STATE_MSG_FREQUENCY

@@ -492,7 +492,15 @@ def _bundle_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _batch_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("emit_activate_version_messages") and config.get("batch_config"):
+    if not config.get("batch_config"):
+        return
+    maps = config.get("stream_maps")
+    if isinstance(maps, dict) and any(
+        isinstance(m, dict) and "__source__" in m for m in maps.values()
+    ):
+        # The stream and its copy would be told of the same files.
+        yield "stream_maps that copy a stream do not work with batch_config. Remove one."
+    if config.get("emit_activate_version_messages"):
         # Batches do not say of which version their rows are: all of them would be removed.
         yield "emit_activate_version_messages does not work with batch_config. Remove one."
 

@@ -118,6 +118,21 @@ class TestVersions:
         (problem,) = problems(config | {"batch_config": {"a": 1}}, schema)
         assert problem.startswith("emit_activate_version_messages does not work with batch_config")
 
+    def test_batches_cannot_be_shared_by_copies(self) -> None:
+        config = {
+            "api_url": "https://acme.eu-1.celonis.cloud",
+            "app_key": "k",
+            "batch_config": {"a": 1},
+            "stream_maps": {"audit_logs": {"port": "__NULL__"}},
+        }
+        more = {"batch_config": {"type": ["object"]}, "stream_maps": {"type": ["object"]}}
+        schema = {"properties": SCHEMA["properties"] | more}
+        assert problems(config, schema) == []
+        (problem,) = problems(
+            config | {"stream_maps": {"copy": {"__source__": "audit_logs"}}}, schema
+        )
+        assert problem.startswith("stream_maps that copy a stream do not work with batch_config")
+
 
 class TestSelection:
     @pytest.mark.parametrize("name", ALL)

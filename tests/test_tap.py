@@ -777,6 +777,36 @@ class TestSdkFeatures:
         assert output.state == whole.state
         assert_state_behind(output.messages, team)
 
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"stream_maps": {"audit_logs": {"user_id": "sha256(user_id or '')"}}},
+            {"stream_maps": {"audit_logs": {"__filter__": "actor_type == 'USER'"}}},
+            {"stream_maps": {"audit_logs": {"__alias__": "log", "port": "__NULL__"}}},
+            {"stream_maps": {"login_history": None}},
+            {"flattening_enabled": True, "flattening_max_depth": 1},
+            {},
+        ],
+        ids=repr,
+    )
+    def test_batches_hold_what_records_would(
+        self, team: Sandbox, whole: Output, tmp_path: Path, config: dict[str, Any]
+    ) -> None:
+        """What is deselected, mapped, filtered out or flattened is so in files, too."""
+        catalog = select(catalog_of(team), "audit_logs", "message", selected=False)
+        plain = sync(team, catalog=catalog, **config)
+        output = sync(team, catalog=catalog, batch_config=batch_config(tmp_path, 90), **config)
+        batched: dict[str, list[dict[str, Any]]] = {}
+        for message in output.messages:
+            if message["type"] == "BATCH":
+                for path in message["manifest"]:
+                    batched.setdefault(message["stream"], []).extend(read_batch(path))
+        assert batched == {
+            stream: records for stream in plain.schemas if (records := plain.records(stream))
+        }
+        assert batched != {stream: whole.records(stream) for stream in batched}
+        assert output.state == plain.state
+
     def test_a_batch_run_that_fails_writes_what_it_read(
         self, team: Sandbox, tmp_path: Path
     ) -> None:
