@@ -24,7 +24,6 @@ class Output(LineWriter):
     def write_message(self, message: Message) -> None:
         self.lines.append(json.loads(self.format_message(message)))
 
-<<<<<<< HEAD
     def flush(self) -> None:
         lines, self._waiting = self._waiting, bytearray()
         self.lines += map(json.loads, lines.splitlines())
@@ -34,15 +33,6 @@ class Output(LineWriter):
     ) -> None:
         super().write_records(stream, records, version)
         self.flush()
-=======
-    def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
-        super().write_record(stream, record, version)
-        self.flush()
-
-    def flush(self) -> None:
-        lines, self._waiting = self._waiting, bytearray()
-        self.lines += map(json.loads, lines.splitlines())
->>>>>>> 999215e (Try nine targets with real Meltano and in a pipe, by content; say what lands how)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

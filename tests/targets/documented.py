@@ -1,4 +1,4 @@
-"""What docs/targets.md and meltano.yml tell a user to write: the tests run exactly that."""
+"""What meltano.yml, and docs/targets.md and its neighbour, tell to write: the tests run that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Plugin = dict[str, Any]
 def project() -> dict[str, Any]:
     """Give the shipped meltano.yml with every plugin that the page adds to it."""
     whole: dict[str, Any] = YAML(typ="safe").load((ROOT / "meltano.yml").read_text("utf-8"))
-    for text in _YAML.findall(PAGE.read_text("utf-8")):
+    pages = PAGE.read_text("utf-8") + PAGE.with_name("stream-maps.md").read_text("utf-8")
+    for text in _YAML.findall(pages):
         for kind, plugins in YAML(typ="safe").load(text)["plugins"].items():
             whole["plugins"][kind] += plugins
     return whole

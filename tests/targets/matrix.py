@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bench.service import Service
 
 TAP = "tap-celonis-audit"
+BATCH_TAP = "tap-celonis-audit-batches"
 FLAT_TAP = "tap-celonis-audit-flat"
 NOW = "2026-03-01T12:00:00Z"
 DAYS = 7

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import places
-from matrix import AS_JSON, FLAT_TAP, Target, as_sent
+from matrix import AS_JSON, BATCH_TAP, FLAT_TAP, Target, as_sent
 from places import Place
 
 if TYPE_CHECKING:
@@ -154,4 +155,5 @@ STREAMS = (
         is_keyed=True,
     ),
 )
+IN_BATCHES = replace(DATABASES[0], tap=BATCH_TAP)
 ALL = (*DATABASES, *FILES, *STREAMS)
