@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from tap_celonis_audit.sandbox import api
 from tap_celonis_audit.sandbox.access import ClientAuth, Refusal, Unauthorized
 from tap_celonis_audit.sandbox.api import APIS
-from tap_celonis_audit.sandbox.control import HAPPEN_PATH
+from tap_celonis_audit.sandbox.control import CONTROL_PATH, HAPPEN_PATH
 from tap_celonis_audit.sandbox.cursors import End, Quirk, Span
 from tap_celonis_audit.sandbox.front import GoneStatus
 from tap_celonis_audit.sandbox.members import DateStyle
@@ -79,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a list of options
         " when history vanishes? 0 keeps everything",
         type=int,
         metavar="N",
+    )
+    option(
+        team,
+        "stories",
+        "let something happen that an auditor should find: a guessed password, an administrator"
+        f" made at night, a deleted log and others; GET {CONTROL_PATH} tells what",
+        action="store_true",
     )
 
     logs = parser.add_argument_group(

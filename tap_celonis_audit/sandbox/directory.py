@@ -15,7 +15,10 @@ from tap_celonis_audit.sandbox.history import company
 from tap_celonis_audit.sandbox.team import SLOTS, new_uuid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tap_celonis_audit.sandbox.clock import Clock
+    from tap_celonis_audit.sandbox.stories import Guest
     from tap_celonis_audit.sandbox.team import Asset, User
 
 # Status, how many of them there are, and how many days each of them stays at most.
@@ -62,7 +65,7 @@ class Member:
 class Directory:
     """The members of a team as of the clock, and the hand that changes them."""
 
-    def __init__(self, clock: Clock, *, seed: int) -> None:
+    def __init__(self, clock: Clock, *, seed: int, guests: Iterable[Guest] = ()) -> None:
         self._clock = clock
         self._seed = seed
         self._company = company(seed)
@@ -70,6 +73,7 @@ class Directory:
             Group(asset, _TEAM_ROLES[index % len(_TEAM_ROLES)])
             for index, asset in enumerate(self._company.team(0).portfolio.groups)
         )
+        self._guests = tuple(guests)
         self._newcomers: list[tuple[User, int]] = []
         self._left: set[str] = set()
         # User id -> how often somebody was moved to other groups by hand.
@@ -82,6 +86,12 @@ class Directory:
     def version(self) -> tuple[int, int]:
         """Changes whenever a member may have changed."""
         return self._clock.now_ms // DAY_MS, self._changes
+
+    @property
+    def departed(self) -> tuple[Member, ...]:
+        """Those who are gone, but still have their permissions."""
+        day = self._clock.now_ms // DAY_MS
+        return tuple(self._guest(guest, day) for guest in self._guests if guest.is_gone)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -138,12 +148,23 @@ class Directory:
             Member(user, "Active", self._groups_of(user, day), since_ms)
             for user, since_ms in self._newcomers
         ]
+        members += [self._guest(guest, day) for guest in self._guests if not guest.is_gone]
         slot = SLOTS
         for status, count, days in _BYSTANDERS:
             for _ in range(count):
                 members.append(self._bystander(slot, status, days, day))
                 slot += 1
         return members + [self._colleague(number, day) for number in range(_STAFF)]
+
+    def _guest(self, guest: Guest, day: int) -> Member:
+        user = guest.user
+        return Member(
+            user,
+            "Active",
+            self._groups_of(user, day),
+            guest.since_ms,
+            last_login_ms=guest.last_login_ms,
+        )
 
     def _bystander(self, slot: int, status: str, days: int, day: int) -> Member:
         """Return somebody who is in the team for some time, but does not work."""

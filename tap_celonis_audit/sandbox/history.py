@@ -20,7 +20,7 @@ from tap_celonis_audit.sandbox.messages import (
 from tap_celonis_audit.sandbox.team import Company, User, at_work, chance, working_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tap_celonis_audit.sandbox.team import Team
 
@@ -74,20 +74,29 @@ class Day:
 
 
 class AuditHistory:
-    """The audit log of a company's team."""
+    """The audit log of a company's team.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: Chooses the company.
+        without: Events that nobody causes.
+    """
+
+    def __init__(self, seed: int, *, without: frozenset[str] = frozenset()) -> None:
         self._seed = seed
+        self._without = without
 
     def day(self, day: int, /) -> Day:
         """Return the events of a calendar day."""
-        return _audit_day(self._seed, day)
+        return _audit_day(self._seed, day, self._without)
 
     def improvise(self, rng: Random, at_ms: int, /) -> bytes:
         """Return one plausible event at a time."""
         team = company(self._seed).team(at_ms // DAY_MS)
         user = rng.choice(team.users)
-        return render(_record(rng, team, at_ms, user, REPERTOIRES[user.role].pick(rng)))
+        event = REPERTOIRES[user.role].pick(rng)
+        while event in self._without:
+            event = REPERTOIRES[user.role].pick(rng)
+        return render(_record(rng, team, at_ms, user, event))
 
     def deletion(self, at_ms: int, /) -> bytes | None:
         """Return the ``AUDIT_LOGS_DELETED`` that retention leaves behind at midnight."""
@@ -97,12 +106,17 @@ class AuditHistory:
 
 
 class LoginHistory:
-    """The login history of a company's team."""
+    """The login history of a company's team.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: Chooses the company.
+        told: Logins that happened outside the plan, by e-mail address.
+    """
+
+    def __init__(self, seed: int, *, told: Mapping[str, int] | None = None) -> None:
         self._seed = seed
         # What happened outside the plan: e-mail address -> latest login.
-        self._improvised: dict[str, int] = {}
+        self._improvised: dict[str, int] = dict(told or {})
         self.improvisations = 0
 
     def day(self, day: int, /) -> Day:
@@ -117,7 +131,7 @@ class LoginHistory:
         if kind == user.login_type:
             latest = self._improvised.get(user.email, at_ms)
             self._improvised[user.email] = max(latest, at_ms)
-        return _login(at_ms, kind, user.email)
+        return render_login(at_ms, kind, user.email)
 
     def last_logins(self, emails: Iterable[str], before_ms: int) -> dict[str, int]:
         """Return when each of these people last signed in before a time, as far as known.
@@ -153,7 +167,7 @@ def company(seed: int) -> Company:
 
 # A process that starts many sandboxes of one seed, as a test suite does, generates each day once.
 @lru_cache(maxsize=1_000)
-def _audit_day(seed: int, day: int) -> Day:
+def _audit_day(seed: int, day: int, without: frozenset[str]) -> Day:
     team = company(seed).team(day)
     rng = Random(f"{seed}/audit/{day}")
     plan: list[_Deed] = []
@@ -179,7 +193,7 @@ def _audit_day(seed: int, day: int) -> Day:
         plan.append((6 * _HOUR_MS, team.users[0], "AUDIT_LOG_PREFERENCES_UPDATED"))
     if present:
         plan += _bursts(rng, present)
-    plan = _in_order(rng, plan, twins=0.002)
+    plan = _in_order(rng, [deed for deed in plan if deed[2] not in without], twins=0.002)
 
     def write() -> list[bytes]:
         details = Random(f"{seed}/audit/{day}/details")
@@ -258,7 +272,7 @@ def _login_day(seed: int, day: int) -> Day:
     plan = _login_plan(seed, day)
 
     def write() -> list[bytes]:
-        return [_login(day * DAY_MS + at, kind, email) for at, kind, email in plan]
+        return [render_login(day * DAY_MS + at, kind, email) for at, kind, email in plan]
 
     return Day([day * DAY_MS + at for at, _, _ in plan], write)
 
@@ -317,7 +331,8 @@ def _brute_force(rng: Random, user: User, plan: list[_Attempt]) -> None:
         at += rng.choice((0, 40, 90, 400, 1_500))
 
 
-def _login(at_ms: int, kind: str, email: str) -> bytes:
+def render_login(at_ms: int, kind: str, email: str) -> bytes:
+    """Render an event of the login history."""
     # Neither contains anything that JSON escapes, and the encoder costs most of the time.
     success = "true" if kind.startswith("LOG") else "false"
     return (

@@ -142,6 +142,8 @@ class Permissions(Table):
         members = self._directory.members
         for member in members:
             rows += self._of_member(member, day)
+        for member in self._directory.departed:
+            rows += self._of_member(member, day, at_least=1)
         there = {member.user.id for member in members}
         rows += [row for row in self._granted if row.key.partition("/")[0] in there]
         return rows + self._padding(members, self._at_least - len(rows))
@@ -158,13 +160,15 @@ class Permissions(Table):
         for subject in self._applications:
             yield self._row(Random(f"{self._seed}/{subject.id}"), subject, self._team)
 
-    def _of_member(self, member: Member, day: int) -> Iterable[Row]:
+    def _of_member(self, member: Member, day: int, *, at_least: int = 0) -> Iterable[Row]:
         """Return what a member may do in person."""
         user = member.user
         rng = Random(f"{self._seed}/grants/{user.id}")
         turn = (day + rng.randrange(1_000)) // rng.randint(*_GRANT_DAYS)
         rng.seed(f"{self._seed}/grants/{user.id}/{turn}")
-        things: Sequence[_Object] = rng.sample(self._objects, rng.randint(0, _GRANTS[user.role]))
+        things: Sequence[_Object] = rng.sample(
+            self._objects, max(at_least, rng.randint(0, _GRANTS[user.role]))
+        )
         if user.role == "ADMIN":
             things = [self._team, *things]
         subject = _person(member)

@@ -85,6 +85,7 @@ class Sandbox:
         last_login: How members' ``lastLogin`` is written: ``month-first``, ``day-first``, ``iso``,
             or ``mixed``, differently from member to member.
         extra_fields: Members, permissions and adoption events have fields that nobody documented.
+        stories: Something happens that an auditor should find: see ``state()["stories"]``.
         gone: Endpoints that the team does not have, such as ``audit-v1``.
         gone_status: The status that tells so.
         permissions: The APIs that the credentials may use.
@@ -143,6 +144,7 @@ class Sandbox:
         permission_items: int = 0,
         last_login: DateStyle = "month-first",
         extra_fields: bool = False,
+        stories: bool = False,
         gone: Iterable[str] = (),
         gone_status: GoneStatus = "404",
         permissions: Iterable[str] = APIS,
@@ -169,6 +171,7 @@ class Sandbox:
             permission_items=permission_items,
             last_login=last_login,
             extra_fields=extra_fields,
+            stories=stories,
             replaced={"audit": audit, "logins": logins, "adoption": adoption},
         )
         self.clock = self._world.clock
@@ -392,8 +395,8 @@ class Sandbox:
             advance_seconds=advance_seconds,
         )
 
-    def state(self) -> dict[str, str | int]:
-        """Return the clock and the sizes of logs and tables, as ``GET /sandbox`` shows them."""
+    def state(self) -> dict[str, Any]:
+        """Return the clock, sizes of logs and tables, and stories, as ``GET /sandbox`` shows."""
         return self._world.state()
 
     def respond(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_celonis_audit.sandbox.adoption import AdoptionHistory
 from tap_celonis_audit.sandbox.api import END_OF_TIME_MS, check_least
@@ -13,10 +13,12 @@ from tap_celonis_audit.sandbox.history import AuditHistory, LoginHistory, compan
 from tap_celonis_audit.sandbox.log import EventSource, Log, Producer
 from tap_celonis_audit.sandbox.members import DateStyle, Members
 from tap_celonis_audit.sandbox.permissions import Permissions
+from tap_celonis_audit.sandbox.stories import DAYS_NEEDED, REPLACED, Stories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tap_celonis_audit.sandbox.stories import Guest, Story
     from tap_celonis_audit.sandbox.team import Team
 
 # Events that are made on demand are at least so old that a reader with a settling time of a few
@@ -41,17 +43,30 @@ class World:
         permission_items: int,
         last_login: DateStyle,
         extra_fields: bool,
+        stories: bool,
         replaced: Mapping[str, EventSource | None],
     ) -> None:
         check_least("days", days, 0)
         check_least("retention_days", retention_days, 0)
         self._seed = seed
         self.clock = Clock(_first_now_ms(now), running=running)
-        self.directory = Directory(self.clock, seed=seed)
+        self.stories: tuple[Story, ...] = ()
+        guests: list[Guest] = []
         login_history = LoginHistory(seed)
+        audit: Producer = AuditHistory(seed)
+        logins: Producer = login_history
+        if stories:
+            kept = min(days, retention_days or days)
+            check_least("days of history, where stories are told,", kept, DAYS_NEEDED)
+            telling = Stories(seed, self.clock.now_ms // DAY_MS)
+            self.stories, guests = telling.told, telling.guests
+            login_history = LoginHistory(seed, told=telling.last_logins)
+            audit = telling.in_audit_log(AuditHistory(seed, without=REPLACED))
+            logins = telling.in_login_history(login_history)
+        self.directory = Directory(self.clock, seed=seed, guests=guests)
         producers: dict[str, Producer] = {
-            "audit": AuditHistory(seed),
-            "logins": login_history,
+            "audit": audit,
+            "logins": logins,
             "adoption": AdoptionHistory(seed, has_extra_fields=extra_fields),
         }
         self.sources: dict[str, EventSource] = {
@@ -121,8 +136,8 @@ class World:
                 if count:
                     self.log(name).happen_between(start_ms, stop_ms, count=count)
 
-    def state(self) -> dict[str, str | int]:
-        """Return the clock and the sizes of the logs and tables."""
+    def state(self) -> dict[str, Any]:
+        """Return the clock, the sizes of the logs and tables, and the stories that are told."""
         with self.clock.lock:
             return {
                 "now": to_iso(self.clock.now_ms),
@@ -132,6 +147,7 @@ class World:
                 },
                 "members": len(self.members),
                 "permissions": len(self.grants),
+                "stories": [story.as_json() for story in self.stories],
             }
 
     def _change(self, changes: Mapping[str, int]) -> None:
