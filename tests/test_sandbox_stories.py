@@ -214,7 +214,7 @@ def test_a_seed_and_a_day_tell_the_same(sandbox: Sandbox) -> None:
         assert again.logins.visible == sandbox.logins.visible
 
 
-@pytest.mark.parametrize("history", [{"days": 30}, {"days": 400, "retention_days": 90}])
-def test_a_history_that_is_too_short_is_refused(history: dict[str, int]) -> None:
+@pytest.mark.parametrize(("days", "retention_days"), [(30, 0), (400, 90)])
+def test_a_history_that_is_too_short_is_refused(days: int, retention_days: int) -> None:
     with pytest.raises(ValueError, match=f"stories are told, must be at least {DAYS_NEEDED}"):
-        Sandbox(stories=True, **history)
+        Sandbox(stories=True, days=days, retention_days=retention_days)
