@@ -57,7 +57,7 @@ audit: $(UV) ## Compare the locked dependencies with the known vulnerabilities
 	else exit $$status; fi
 
 .PHONY: test
-test: lint ## Check style and types, and run all tests
+test: lint browser ## Check style and types, and run all tests
 	$(RUN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: hub
@@ -125,6 +125,29 @@ dbt: $(DBT) ## Install dbt for PostgreSQL and DuckDB into .dbt
 .PHONY: models
 models: $(DBT) ## Build the models in transform (DBT_TARGET=postgres or duckdb)
 	$(DBT) build --project-dir transform --profiles-dir transform
+
+# So has the report, which is made from the models.
+REPORT := .report/bin/celonis-audit-report
+
+$(REPORT): report/pyproject.toml | $(UV) python
+	$(UV) venv --quiet --clear --no-python-downloads --python "$$(command -v $(PYTHON))" .report
+	$(UV) pip install --quiet --compile-bytecode --python .report --editable report
+	@touch $@
+
+.PHONY: report
+report: $(REPORT) ## Make output/report.html from the models (DBT_TARGET=postgres or duckdb)
+	@$(REPORT)
+
+# The browser of the system opens the report in the tests.
+.PHONY: browser
+browser: ## Install Chromium for the tests of the report, if it is missing and this is root on Debian
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	command -v google-chrome >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends -y \
+			chromium fonts-dejavu-core >/dev/null || \
+		echo "Chromium is missing: the tests that open the report are skipped (with CI=true, they" \
+			"fail). On Debian and Ubuntu: sudo apt-get install chromium" >&2; }
 
 .PHONY: bench-losses
 bench-losses: install ## Count what this tap and others lose and double (7 minutes)
