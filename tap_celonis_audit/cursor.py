@@ -12,6 +12,7 @@ side. If they do not, the whole log is read, as often as it takes to hold what i
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from tap_celonis_audit.reader import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from tap_celonis_audit.pool import Ticket
     from tap_celonis_audit.reader import Event
@@ -110,6 +111,8 @@ class CursorReader:
         self._pages = 2
         self._told_of_counts = self._told_of_repeats = False
         self.requests = 0
+        self.few = sys.maxsize
+        """So many events are read at once rather than asked for by count: there are no counts."""
         self.unreadable: set[bytes] = set()
         """Keys of records without a usable timestamp."""
 
@@ -126,7 +129,7 @@ class CursorReader:
         window = self._make(_Part(event.second, event.second + 1), self._walk_second(event.second))
         return any(other.key == event.key for other in window.events)
 
-    def read(self, start: int, end: int) -> Iterator[Window]:
+    def read(self, start: int, end: int) -> Generator[Window]:
         """Read ``[start, end)`` as adjacent windows, in ascending order.
 
         Raises:
@@ -148,7 +151,7 @@ class CursorReader:
                 )
         return self._ranges_work
 
-    def _read_ranges(self, start: int, end: int) -> Iterator[Window]:
+    def _read_ranges(self, start: int, end: int) -> Generator[Window]:
         at, length, breadth, crowded_until = start, end - start, 1, start
         parts: deque[_Part] = deque()
         try:
@@ -296,7 +299,7 @@ class CursorReader:
             self._told_of_repeats = True
             logger.warning("%s: Celonis sent a page twice; it was taken once", self._name)
 
-    def _read_all(self, start: int, end: int) -> Iterator[Window]:
+    def _read_all(self, start: int, end: int) -> Generator[Window]:
         """Read a range from the whole log, which is gone through once for each window."""
         at = start
         while at < end:

@@ -5,36 +5,34 @@ alone, and read again only where the count differs from what is known. The time 
 watermark: read. And history before the first event wanted so far, if `start_date` was moved back:
 read first, so that nothing else waits for it twice.
 
-Counts are compared between two seconds that are known to have no events, or of which Celonis was
-just asked how many it shows there; so the comparison is exact whether its bounds are inclusive,
-exclusive or cut to the second.
+A count says how many events lie between two seconds, and how many of those two seconds it includes
+depends on Celonis' bounds: inclusive, exclusive, cut to the second. So spans begin at a second that
+is known to have no events, or of which Celonis is asked how many it shows there. And they end where
+the window that is read anyway ends: its answer has the same bound.
 """
 
 from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.keys import event_id
+from tap_celonis_audit.reader import PADDING_SECONDS
 from tap_celonis_audit.state import FINGERPRINT_BYTES, MARGIN_SECONDS
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tap_celonis_audit.cursor import CursorReader
     from tap_celonis_audit.reader import Event, Reader, Window
     from tap_celonis_audit.state import Bookmark
 
 logger = logging.getLogger(__name__)
-
-#: Spans with up to this many events are read at once instead of being asked for by count.
-_WORTH_COUNTING = 100
-
 
 #: The second of a row; windows hold events that have one.
 _second = attrgetter("event.second")
@@ -62,7 +60,7 @@ class Follower:
         settle_seconds: The newest events are left for the next run.
         late_seconds: How late an event may appear.
         time_is_up: Tells whether the run should end at the next border of a window.
-        is_stale: Whether the last run was long ago.
+        is_stale: Whether retention may have deleted what the last run knew.
         name: Stream, for messages.
     """
 
@@ -89,6 +87,9 @@ class Follower:
         self._is_stale = is_stale
         self._name = name
         self._known_until = bookmark.watermark
+        # When the last run looked, nothing could appear before this any more.
+        late = late_seconds if bookmark.late_seconds is None else bookmark.late_seconds
+        self._final_until = bookmark.watermark - late
         self._borders: dict[tuple[int, bool], int | None] = {}
         self.late = 0
         """Events that were found after their time had been read."""
@@ -105,14 +106,8 @@ class Follower:
         """
         try:
             self._tell_changes()
-            yield from self._older_history(start)
-            read_from = self._bookmark.watch.start
-            if end is None or end > read_from:
-                read_from = yield from self._recent_past()
-            settled = int(self._now() - self._settle_seconds)
-            end = settled if end is None else min(end, settled)
-            if read_from < end:
-                yield from self._read(read_from, end)
+            yield from self._older_history(start, end)
+            yield from self._recent_past(end)
         except _TimeIsUpError:
             logger.info(
                 "%s: max_run_minutes are over; the next run goes on from %s",
@@ -134,7 +129,7 @@ class Follower:
             )
         bookmark.late_seconds = self._late_seconds
 
-    def _older_history(self, start: int) -> Iterator[Sequence[Row]]:
+    def _older_history(self, start: int, end: int | None) -> Iterator[Sequence[Row]]:
         """Read what lies before everything read so far, if it is wanted now.
 
         What was begun is finished first, whatever `start_date` says by then.
@@ -148,13 +143,22 @@ class Follower:
             recent = bookmark.start
             if bookmark.watch.start <= bookmark.start:
                 recent = min(recent, max(at, self._horizon() - MARGIN_SECONDS))
-            for window in self._reader.read(min(at, recent), recent):
+            stop = recent if end is None else min(recent, max(at, end))
+            for window in self._reader.read(min(at, stop), stop):
                 self._calibrate(window)
                 yield list(_name_events(window.events))
                 bookmark.gap = begin, window.end
                 if bookmark.checked:
                     self._commit()
                 self._mind_the_time()
+            if end is not None and end < bookmark.start:
+                logger.info(
+                    "%s: older history was read to %s; the rest waits for a run with a later "
+                    "end_date",
+                    self._name,
+                    format_second(stop),
+                )
+                return
             yield from self._recent_history(recent)
             bookmark.start, bookmark.gap = begin, None
             self._commit()
@@ -177,39 +181,58 @@ class Follower:
         """Give the second before which no event appears any more."""
         return int(self._now()) - self._late_seconds
 
-    def _recent_past(self) -> Generator[Sequence[Row], None, int]:
-        """Look for late arrivals by count; return the second from which to read on."""
-        watch, watermark = self._bookmark.watch, self._bookmark.watermark
-        # After a long pause, retention may have deleted as many events as appeared late.
-        if self._is_stale or watch.expected(watch.start, watermark) <= _WORTH_COUNTING:
-            return watch.start
-        low, high = watch.start, self._border(range(watermark - 1, watch.start, -1), watermark)
-        if low == self._bookmark.start or not watch.is_quiet(low):
-            low -= 1
-        counted = self._count(low + 1, high)
-        if counted is None:
-            return watch.start
-        yield from self._verify(low + 1, high, counted)
-        return high
+    def _recent_past(self, end: int | None) -> Iterator[Sequence[Row]]:
+        """Read on from the watermark; before that, look for late arrivals by count."""
+        bookmark, watch = self._bookmark, self._bookmark.watch
+        low = self._low_border()
+        settled = int(self._now() - self._settle_seconds)
+        end = settled if end is None else min(end, settled)
+        # At least a second is read: it shows how much of the last one a range includes.
+        start = min(bookmark.watermark, end - 1)
+        if low is None:
+            yield from self._read(watch.start, end)
+            return
+        if start <= low:
+            return  # Nothing that is wanted can still appear.
+        windows = self._reader.read(start, end)
+        first = next(windows)
+        counted = self._reader.count(low, first.end + PADDING_SECONDS)
+        if counted is not None:
+            counted -= (self._shown(low, is_first=True) or 0) + len(first.events) + first.after
+        if counted != watch.expected(low + 1, start):
+            windows.close()
+            if counted is None:
+                yield from self._read(watch.start, start)
+            else:
+                yield from self._verify(low + 1, start, counted)
+            windows = self._reader.read(first.end, end)
+        yield from self._take(chain([first], windows))
 
-    def _border(self, seconds: range, otherwise: int) -> int:
-        """Give the first second without events, unless many lie before it."""
-        passed = 0
-        for second in seconds:
-            number = self._bookmark.watch.counts.get(second, 0)
-            if number == 0:
-                return second
-            passed += number
-            if passed > _WORTH_COUNTING:
-                break
-        return otherwise
+    def _low_border(self) -> int | None:
+        """Choose the second behind which late arrivals are asked for by count.
+
+        Returns:
+            None if what is known should be read again instead.
+        """
+        watch, watermark = self._bookmark.watch, self._bookmark.watermark
+        # After a very long pause, retention may have deleted as many events as appeared late.
+        if self._is_stale or watch.expected(watch.start, watermark) <= self._reader.few:
+            return None
+        low = watch.start - 1
+        if watch.start > self._bookmark.start and watch.start < self._final_until:
+            # One that is asked about has to fit a page, with its neighbours.
+            low = min(
+                range(watch.start, self._final_until),
+                key=lambda second: (not watch.is_quiet(second), watch.expected(second, second + 3)),
+            )
+        return None if self._shown(low, is_first=True) is None else low
 
     def _verify(self, start: int, end: int, counted: int) -> Iterator[Sequence[Row]]:
         """Compare the count of ``[start, end)`` with what is known; read again where it differs."""
         watch = self._bookmark.watch
         if watch.expected(start, end) == counted:
             return
-        if watch.expected(start, end) > _WORTH_COUNTING and end - start >= 3:  # noqa: PLR2004 -- halves
+        if watch.expected(start, end) > self._reader.few and end - start >= 3:  # noqa: PLR2004 -- halves
             middle = self._middle(start, end)
             for part in ((start, middle), (middle + 1, end)):
                 number = None if watch.expected(start, end) == counted else self._count(*part)
@@ -247,7 +270,11 @@ class Follower:
 
     def _read(self, start: int, end: int) -> Iterator[Sequence[Row]]:
         """Read a span and give what is new in it."""
-        for window in self._reader.read(start, end):
+        return self._take(self._reader.read(start, max(start, end)))
+
+    def _take(self, windows: Iterable[Window]) -> Iterator[Sequence[Row]]:
+        """Give what is new in windows, and know it from then on."""
+        for window in windows:
             self._calibrate(window)
             rows = list(_name_events(window.events))
             yield self._new(rows)

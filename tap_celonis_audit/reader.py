@@ -43,7 +43,7 @@ from tap_celonis_audit.pool import Pool
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from tap_celonis_audit.pool import Ticket
 
@@ -65,6 +65,7 @@ _DENSE_PASSES = 60
 #: So many whole passes must agree where copies cannot be counted within one answer. Two would do
 #: for a group that is a page and one; for small pages, chance needs more to be ruled out.
 _AGREEING_PASSES = 5
+_FEW = 100
 #: More records than this in one second are taken for a wrong count.
 MAX_PER_SECOND = 1_000_000
 _IN_ORDER = attrgetter("timestamp", "key")
@@ -189,6 +190,8 @@ class Reader:
         self._record_bytes = 1.0
         self._count_is_capped = self._told_of_cap = False
         self._begun_before = self._pool.begun
+        self.few = min(_FEW, page_size // 2)
+        """So many events are read at once rather than asked for by count."""
         self.unreadable: set[bytes] = set()
         """Keys of records without a usable timestamp."""
 
@@ -196,7 +199,7 @@ class Reader:
         """Ask how many records Celonis counts from one second to another, as its bounds go."""
         return self._take(self._ask(first, last, 0)).total
 
-    def read(self, start: int, end: int) -> Iterator[Window]:
+    def read(self, start: int, end: int) -> Generator[Window]:
         """Read ``[start, end)`` as adjacent proven windows, in ascending order.
 
         Raises:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import worlds
 from worlds import NOON_S, Copy, World, record
 
 from tap_celonis_audit import follow, reader
@@ -291,3 +292,22 @@ def test_the_state_follows_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     lost, *_ = check(make, lambda: monkeypatch.setattr(Follower, "_read", hasty))
     assert lost > 0
+
+
+def test_reading_again_what_retention_may_have_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts are what they were, where as much was deleted as appeared late."""
+
+    def make() -> Copy:
+        world = World(now="2026-03-01T03:00:00Z", retention_days=30)
+        midnight = world.now_s - 3 * HOUR
+        for begin in (midnight - HOUR, midnight):
+            world.fill(150, begin, begin + HOUR)
+        copy = Copy(world)
+        copy.run()
+        world.fill(150, midnight, midnight + HOUR, name="late")
+        world.clock.advance(seconds=30 * DAY)
+        copy.run()
+        return copy
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(worlds, "STALE_SECONDS", 99 * DAY))
+    assert lost == 150

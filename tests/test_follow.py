@@ -12,6 +12,7 @@ from worlds import BOUNDS, LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World
 
 from tap_celonis_audit import state as state_module
 from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.state import MARGIN_SECONDS
 from tap_celonis_audit.windows import BEGINNING, format_second
 
 if TYPE_CHECKING:
@@ -351,6 +352,73 @@ def test_backfills_in_pieces_add_up() -> None:
     assert ids == whole.ids
 
 
+@pytest.mark.parametrize("number", [40, 3_000])
+@pytest.mark.parametrize("ago", [3 * HOUR, HOUR, SETTLE + 1])
+def test_an_end_before_the_bookmark_bounds_late_events_too(number: int, ago: int) -> None:
+    for order, bounds in itertools.product(ORDERS[:3], BOUNDS):
+        world = World(order=order, bounds=bounds)
+        world.fill(number, NOON_S - 5 * HOUR, NOON_S)
+        copy = Copy(world)
+        copy.run()
+        end = NOON_S - ago
+        for name, second in (("in time", end - 1), ("at the end", end), ("behind", end + HOUR)):
+            world.log.add(record(second * 1000 + 7, name))
+        mark, copy.end = copy.state["replication_key_value"], end
+        assert [row.event.record["event"] for row in copy.run()] == ["in time"]
+        assert copy.state["replication_key_value"] == mark
+        assert copy.run() == []
+        copy.end = None
+        world.clock.advance(seconds=2 * HOUR)
+        names = {row.event.record["event"] for row in copy.run()}
+        assert {"at the end", "behind"} <= names
+        copy.check()
+
+
+@pytest.mark.parametrize("ago", [7 * DAY, 3 * DAY, 4 * HOUR])
+def test_an_end_bounds_older_history_too(ago: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    world = World()
+    world.fill(3_000, NOON_S - 10 * DAY, NOON_S)
+    copy = Copy(world, start=NOON_S - 2 * HOUR)
+    copy.run()
+    recent = len(copy.rows)
+    copy.start, copy.end = NOON_S - 8 * DAY, NOON_S - ago
+    for _ in range(2):
+        copy.run()
+        assert all((row.event.second or 0) < NOON_S - ago for row in copy.rows[recent:])
+        assert "the rest waits for a run with a later end_date" in caplog.text
+    final = min(NOON_S - ago, NOON_S - LATE - MARGIN_SECONDS)
+    expected = world.truth(copy.start, final).total()
+    assert len(copy.rows) - recent == expected > 200
+    copy.end = None
+    copy.run()
+    copy.check()
+    assert copy.run() == []
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("ago", [3 * HOUR, SETTLE + 30, 10])
+def test_an_event_that_appears_between_the_requests_of_a_quiet_run(at: int, ago: int) -> None:
+    world = World()
+    world.fill(3_000, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    world.clock.advance(seconds=60)
+    begun = world.requests
+
+    def hook(_: World) -> None:
+        if world.requests == begun + at - 1:
+            world.log.add(record((world.now_s - ago) * 1000 + 3, "appears"))
+
+    world.hook = hook
+    copy.run()
+    world.hook = None
+    world.clock.advance(seconds=HOUR)
+    copy.run()
+    copy.check()
+    assert copy.records.total() == 3_001
+
+
 def test_a_start_date_that_is_moved_back_adds_the_older_history() -> None:
     world = World()
     world.fill(3_000, NOON_S - 10 * DAY, NOON_S)
@@ -517,15 +585,21 @@ def test_a_run_that_may_not_take_long_gets_further_than_what_it_reads_again() ->
     copy.check()
 
 
-def test_retention_does_not_hide_a_late_event_after_a_long_pause() -> None:
-    world = World(retention_days=30)
-    world.fill(300, NOON_S - 5 * HOUR, NOON_S)
+def test_retention_does_not_hide_late_events_after_a_long_pause() -> None:
+    """As many events as appeared late are deleted, at the midnight in the middle of what is known.
+
+    So the counts are what they were.
+    """
+    world = World(now="2026-03-01T03:00:00Z", retention_days=30)
+    midnight = world.now_s - 3 * HOUR
+    world.fill(150, midnight - 2 * HOUR, midnight)
+    world.fill(150, midnight, midnight + 2 * HOUR)
     copy = Copy(world)
     copy.run()
-    world.log.add(record((NOON_S - 2 * HOUR) * 1000, "late"))
-    world.log.remove(lambda each: each["event"] == "E-1")
-    world.clock.advance(seconds=2 * DAY)
-    assert "late" in {row.event.record["event"] for row in copy.run()}
+    for number in range(150):
+        world.log.add(record((midnight + HOUR) * 1000 + number, f"late-{number}"))
+    world.clock.advance(seconds=30 * DAY)
+    assert len(copy.run()) == 150
 
 
 def test_a_raised_limit_for_late_events_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -229,11 +229,18 @@ class Copy:
     state: dict[str, str] = field(default_factory=dict)
     reader: Reader | CursorReader = field(init=False)
     follower: Follower = field(init=False)
+    peeked: bool = False
     requests: int = 0
 
     def steps(self) -> Generator[Sequence[Row]]:
         """Run, handing out the rows as they come; the state follows behind them."""
-        now = float(self.world.now_s)
+        now, asked, self.peeked = float(self.world.now_s), self.world.requests, False
+
+        def clock() -> float:
+            # Celonis' clock is read from its first answer, and asked for if there was none.
+            self.peeked |= self.world.requests == asked
+            return now
+
         bookmark = Bookmark.from_state(
             self.state, team=TEAM, start=self.start, late_seconds=self.late, now=now
         ) or Bookmark.fresh(TEAM, self.start)
@@ -259,10 +266,10 @@ class Copy:
             self.reader,
             bookmark,
             commit=commit,
-            now=lambda: now,
+            now=clock,
             settle_seconds=self.settle,
             late_seconds=self.late,
-            is_stale=now - bookmark.watermark > STALE_SECONDS,
+            is_stale=now - bookmark.watch.start > STALE_SECONDS,
             time_is_up=lambda: self.windows is not None and committed >= self.windows,
             name="audit_logs",
         )
@@ -274,7 +281,7 @@ class Copy:
         before, requests = len(self.rows), self.world.requests
         for rows in self.steps():
             self.rows += rows
-        self.requests = self.world.requests - requests
+        self.requests = self.world.requests - requests + self.peeked
         return self.rows[before:]
 
     def crash(self, after: int) -> None:

@@ -59,8 +59,9 @@ ORIGIN = (
         description="Fields that Celonis sends and this schema does not know",
     ),
 )
-#: A last run longer ago than this makes counts of that time worthless.
-STALE_SECONDS = 86_400
+#: What was known longer ago than this may have been deleted since: retention is 30 days or more.
+#: https://docs.celonis.com/en/audit-logs.html
+STALE_SECONDS = 29 * 86_400
 #: State is written at most this often while a stream runs.
 STATE_INTERVAL_SECONDS = 10.0
 
@@ -143,7 +144,6 @@ class EventStream(sdk.Stream):
 
     def _follow_first_there(self) -> Iterable[list[dict[str, Any]]]:
         while True:
-            self.tap.run_time(self)
             source = self._source
             try:
                 yield from self._follow(source)
@@ -173,7 +173,7 @@ class EventStream(sdk.Stream):
             settle_seconds=settings.settle_seconds,
             late_seconds=settings.late_arrival_seconds,
             time_is_up=tap.time_is_up,
-            is_stale=tap.clock() - bookmark.watermark > STALE_SECONDS,
+            is_stale=tap.clock() - bookmark.watch.start > STALE_SECONDS,
             name=self.name,
         )
         number, begun = 0, _reach(bookmark)
