@@ -164,12 +164,19 @@ class EventStream(sdk.Stream):
             now=tap.clock(),
             pseudonyms=pseudonyms,
         ) or Bookmark.fresh(settings.team, settings.start, pseudonyms=pseudonyms)
+
+        def now() -> float:
+            moment = tap.run_time(self)
+            if self._gone and source is not self._source:
+                raise self._gone  # That was seen when the time was asked for.
+            return moment
+
         reader = source.reader(self._parse, name=self.name, pool=tap.pool)
         follower = Follower(
             reader,
             bookmark,
             commit=lambda: self._commit(bookmark),
-            now=lambda: tap.run_time(self),
+            now=now,
             settle_seconds=settings.settle_seconds,
             late_seconds=settings.late_arrival_seconds,
             time_is_up=tap.time_is_up,
