@@ -166,5 +166,5 @@ targets: install ## Copy 100,000 events into every target of docs/targets.md, an
 	$(RUN)/pytest --numprocesses 0 tests/targets/bulk.py
 
 .PHONY: soak
-soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour), stop it at every line
-	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_kill.py tests/test_machine.py
+soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour)
+	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_kill.py tests/test_quiet_runs.py tests/test_machine.py

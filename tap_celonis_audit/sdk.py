@@ -85,6 +85,8 @@ class Stream(singer_sdk.Stream):
 
     # Rows are made to fit their schema.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+    # Not after so many records, but where a state tells of all records before it.
+    STATE_MSG_FREQUENCY = sys.maxsize
 
     def __init__(self, tap: Tap) -> None:
         super().__init__(tap)
@@ -106,6 +108,7 @@ class Stream(singer_sdk.Stream):
         """Set what the next STATE message says of this stream."""
         self.stream_state.update(state)
         self.state_manager.is_flushed = False
+        self._owner.message_writer.has_new_records = False
 
     def emit_state(self) -> None:
         """Write a STATE message, unless records wait to be written in a batch."""
@@ -157,16 +160,12 @@ class Stream(singer_sdk.Stream):
             yield batch_config.encoding, manifest
 
     def _write_rows(self) -> None:
-        write, due = self._owner.message_writer.write_records, self.STATE_MSG_FREQUENCY
+        write = self._owner.message_writer.write_records
         with self.get_record_counter() as counter, self.get_sync_timer():
             for rows in self.batches():
                 write(self.name, rows, self._stream_version)
                 self.state_manager.is_flushed = False
                 counter.increment(len(rows))
-                due -= len(rows)
-                if due <= 0:
-                    self._write_state_message()
-                    due = self.STATE_MSG_FREQUENCY
         self._finalize_state(self.stream_state)
         self._write_state_message()
 
@@ -225,10 +224,13 @@ class LineWriter(MsgSpecWriter):
         super().__init__()
         self._waiting = bytearray()
         self.is_writing = False
+        self.has_new_records = False
+        """Whether there are records of which no state tells yet."""
         self.ended_by: int | None = None
 
     @override
     def write_message(self, message: Message) -> None:
+        self.has_new_records |= message.type == SingerMessageType.RECORD
         self._waiting += self.format_message(message)
         if len(self._waiting) >= WRITE_BYTES or message.type != SingerMessageType.RECORD:
             self.flush()
@@ -237,6 +239,7 @@ class LineWriter(MsgSpecWriter):
         """Write RECORD messages, the same bytes as `write_message` would."""
         table = msgspec.UNSET if version is None else version
         now = datetime.now(UTC)
+        self.has_new_records = True
         lines = [_RecordLine("RECORD", stream, record, table, now) for record in records]
         for begin in range(0, len(lines), ENCODE_RECORDS):
             # In one step: a signal that comes in between would leave half a line.
@@ -443,8 +446,9 @@ class Tap(singer_sdk.Tap):
                 os._exit(128 + signum)  # Asked twice: the target does not read.
             self.message_writer.ended_by = signum
             return
-        if not self.config.get("batch_config"):
-            # What was saved is true at any time: it moves only behind what was handed out. Batches
-            # are handed out later than that.
+        if not self.config.get("batch_config") and not self.message_writer.has_new_records:
+            # What was saved is true at any time: it moves only behind what was handed out. But a
+            # target that keeps what lies before a state would get the rest of a window again, and
+            # batches are handed out later.
             self.state_writer.write_state(self.state)
         sys.exit(128 + signum)

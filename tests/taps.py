@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tap_celonis_audit.sandbox import Sandbox
     from tap_celonis_audit.sandbox.log import Log
+    from tap_celonis_audit.sdk import Stream
 
 TIMEOUT_SECONDS = 60
 
@@ -71,12 +72,27 @@ class Received:
     def state(self) -> dict[str, Any]:
         return self.states[-1][0]
 
+    @cached_property
+    def tables(self) -> dict[str, list[str]]:
+        """The rows of each table, in one order."""
+        found: dict[str, list[str]] = {}
+        for each in self.messages:
+            if each["type"] == "RECORD" and each["stream"] not in _LOGS:
+                row = json.dumps(each["record"], sort_keys=True)
+                found.setdefault(each["stream"], []).append(row)
+        return {stream: sorted(rows) for stream, rows in found.items()}
+
+    @property
+    def activated(self) -> list[str]:
+        """The tables of which all that is older may go."""
+        return [each["stream"] for each in self.messages if each["type"] == "ACTIVATE_VERSION"]
+
 
 def _rows(messages: list[dict[str, Any]]) -> list[Row]:
     return [
         Row(each["stream"], each["record"]["event_id"], each["record"]["timestamp"])
         for each in messages
-        if each["type"] == "RECORD"
+        if each["type"] == "RECORD" and each["stream"] in _LOGS
     ]
 
 
@@ -111,15 +127,18 @@ class Tap:
         *,
         state: dict[str, Any] | None = None,
         parallel: int = 4,
+        tables: bool = False,
     ) -> None:
         config = {
             "api_url": sandbox.url,
             "app_key": sandbox.app_key,
             "page_size": 3,
             "max_parallel_requests": parallel,
+            "emit_activate_version_messages": tables,
             "start_date": sandbox.audit.visible[0]["timestamp"][:10],
         }
         self._folder = folder
+        self._streams = STREAMS if tables else _STREAMS
         self._arguments: list[str] = []
         for name, content in {"config": config, "state": state}.items():
             if content is not None:
@@ -135,7 +154,8 @@ class Tap:
         fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
         with Connection(end, readable=False) as pipe:
             self._process = _processes.Process(
-                target=_run, args=(self._arguments, pipe, str(self._folder / "errors.txt"))
+                target=_run,
+                args=(self._arguments, pipe, str(self._folder / "errors.txt"), self._streams),
             )
             self._process.start()
         return self
@@ -184,15 +204,19 @@ class Tap:
         )
 
 
-def run(sandbox: Sandbox, folder: Path, *, state: dict[str, Any] | None = None) -> Received:
+def run(
+    sandbox: Sandbox, folder: Path, *, state: dict[str, Any] | None = None, tables: bool = False
+) -> Received:
     """Run a tap to its good end."""
-    with Tap(sandbox, folder, state=state) as process:
+    with Tap(sandbox, folder, state=state, tables=tables) as process:
         received = process.read()
         assert process.end() == (0, "")
     return received
 
 
-def _run(arguments: list[str], out: Connection, errors: str) -> None:
+def _run(
+    arguments: list[str], out: Connection, errors: str, streams: tuple[type[Stream], ...]
+) -> None:
     """Run the command in a process of its own."""
     os.dup2(out.fileno(), 1)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
@@ -201,7 +225,7 @@ def _run(arguments: list[str], out: Connection, errors: str) -> None:
         (sdk, "ENCODE_RECORDS", 1),
         (reader, "MAX_PAGES", 1),
         (events, "STATE_INTERVAL_SECONDS", 0.0),
-        (tap, "STREAMS", _STREAMS),
+        (tap, "STREAMS", streams),
     ):
         setattr(module, name, value)
     tap.TapCelonisAudit.cli(arguments)

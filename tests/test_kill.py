@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from outputs import Output
 from singer_sdk.contrib.msgspec import encoder
 from singer_sdk.singerlib.messages import StateMessage
 from taps import Received, Row, Tap, assert_each_once, logs_of, run
@@ -16,6 +18,7 @@ from taps import Received, Row, Tap, assert_each_once, logs_of, run
 from tap_celonis_audit import sdk
 from tap_celonis_audit.sandbox import Sandbox
 from tap_celonis_audit.sdk import LineWriter
+from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes of packets")
 
 NOW = "2026-03-02T12:00:00Z"
-#: Every line, each way: make soak
-STEP = 1 if "SOAK" in os.environ else 5
+#: How many rows the tables have.
+TABLES = {"members": 3, "permissions": 3}
+#: Events of each log; more of them: make soak
+EVENTS = 9 if "SOAK" in os.environ else 4
 
 
 class Copy:
@@ -35,35 +40,45 @@ class Copy:
         self.sandbox, self.folder = sandbox, folder
         self.state: dict[str, Any] | None = None
         self.rows: list[Row] = []
-        self._resumed: dict[str, list[Row]] = {}
+        self._resumed: dict[str, Received] = {}
+        for table in (sandbox.members, sandbox.grants):
+            table.replace(table.visible[:3])
         for log in logs_of(sandbox).values():
-            twin, *_ = log.happen(9, within_seconds=7_000)
+            twin, *_ = log.happen(EVENTS, within_seconds=7_000)
             log.add(twin)
         if not is_first:
-            before = run(sandbox, folder)
+            before = run(sandbox, folder, tables=True)
             self.rows, self.state = before.rows, before.state
             for log in logs_of(sandbox).values():
-                log.add(log.visible[5])  # a late twin
-                log.happen(2, within_seconds=7_000)
-            sandbox.happen(audit=7, logins=7)
-        self.whole = run(sandbox, folder, state=self.state)
+                log.add(log.visible[3])  # a late twin
+                log.happen(EVENTS // 4, within_seconds=7_000)
+            sandbox.happen(audit=EVENTS, logins=EVENTS)
+        self.whole = run(sandbox, folder, state=self.state, tables=True)
         assert_each_once([*self.rows, *self.whole.rows], sandbox)
+        assert {stream: len(rows) for stream, rows in self.whole.tables.items()} == TABLES
+        assert self.whole.activated == [*TABLES]
 
     def check(self, received: Received, *, lag: int) -> None:
         """Check what comes of it if all states but the last `lag` were acknowledged."""
         states = [(self.state, []), *received.states]
         state, kept = states[max(0, len(states) - 1 - lag)]
-        rest = self.resume(state)
+        resumed = self.resume(state)
+        rest = resumed.rows
         # A target that keeps what it acknowledged holds each event once; one that keeps all that it
         # received, by key.
         assert_each_once([*self.rows, *kept, *rest], self.sandbox)
         assert {*received.rows, *rest} == {*self.whole.rows}
         assert len(received.rows) == len({*received.rows})
+        # Nothing of a table may go before the whole of it is there.
+        for table in received.activated:
+            assert received.tables[table] == self.whole.tables[table]
+        assert resumed.tables == self.whole.tables
+        assert resumed.activated == self.whole.activated
 
-    def resume(self, state: dict[str, Any] | None) -> list[Row]:
+    def resume(self, state: dict[str, Any] | None) -> Received:
         key = json.dumps(state)
         if key not in self._resumed:
-            self._resumed[key] = run(self.sandbox, self.folder, state=state).rows
+            self._resumed[key] = run(self.sandbox, self.folder, state=state, tables=True)
         return self._resumed[key]
 
 
@@ -83,12 +98,14 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_stopped_at_a_line(copy: Copy, way: str) -> None:
+def test_stopped_at_each_line(copy: Copy, way: str) -> None:
     number, expected, says = WAYS[way]
-    assert len(copy.whole.states) >= 8
+    assert len(copy.whole.states) >= 6
+    kinds = {message["type"] for message in copy.whole.messages}
+    assert kinds == {"SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION"}
     # The line after those is on its way when the tap is stopped, and one more waits behind it.
-    for lines in range(list(WAYS).index(way), len(copy.whole.messages) - 1, STEP):
-        with Tap(copy.sandbox, copy.folder, state=copy.state) as tap:
+    for lines in range(len(copy.whole.messages) - 1):
+        with Tap(copy.sandbox, copy.folder, state=copy.state, tables=True) as tap:
             received = tap.read(lines)
             tap.wait()
             if number is None:
@@ -126,3 +143,24 @@ def test_a_signal_does_not_split_a_line(
         writer.write_records("audit_logs", [{"event_id": "1"}], None)
     writer.flush()
     assert [json.loads(line)["type"] for line in capsys.readouterr().out.splitlines()] == ["STATE"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 19, 20])
+def test_no_state_stands_behind_records_that_it_does_not_tell_of(number: int) -> None:
+    """A target that keeps what lies before a state would hold those records twice."""
+
+    class Writer(Output):
+        """A signal comes when it has written so many records."""
+
+        def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
+            super().write_record(stream, record, version)
+            if len(self.rows) == number:
+                tap._handle_termination(signal.SIGTERM, None)
+
+    with Sandbox(days=0, now=NOW) as sandbox:
+        sandbox.audit.happen(20, within_seconds=7_000)
+        config = {"api_url": sandbox.url, "app_key": sandbox.app_key}
+        tap = TapCelonisAudit(config=config, message_writer=(writer := Writer()))
+        with contextlib.closing(tap), pytest.raises(SystemExit):
+            tap.sync_all()
+    assert [line["type"] for line in writer.lines] == ["SCHEMA", *["RECORD"] * number]
