@@ -200,6 +200,34 @@ def test_memory_is_bounded_where_ranges_are_ignored(
     copy.check()
 
 
+def small_pages(seed: int, order: Order, limit: int) -> Copy:
+    """Copy a log that is read whole, page by page of a few records, and again with a late event."""
+    world = World(order=order, seed=seed, cursors=Cursors(span="ignored", max_limit=limit))
+    world.fill(60, NOON_S - 20 * HOUR, NOON_S - SETTLE)
+    copy = by_cursor(world, start=NOON_S - 18 * HOUR)
+    copy.run()
+    world.log.add(record((NOON_S - 2 * HOUR) * 1000, "late"))
+    world.fill(1, NOON_S - SETTLE, NOON_S, name="new")
+    world.clock.advance(seconds=600)
+    copy.run()
+    return copy
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_pages_of_a_few_records_do_not_look_like_an_order(order: Order, limit: int) -> None:
+    for seed in range(40):
+        small_pages(seed, order, limit).check()
+
+
+def test_an_order_is_believed_after_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ablation: where a step back in time is enough, events are lost."""
+    monkeypatch.setattr(cursor, "_SURE", 1)
+    copies = [small_pages(seed, "shuffled", 1) for seed in range(20)]
+    lost = [copy.world.truth(copy.start, NOON_S) - copy.records for copy in copies]
+    assert any(lost)
+
+
 def test_newest_first_without_ranges_only_the_newest_pages_are_read_again() -> None:
     world = World(order="descending", cursors=Cursors(span="ignored"))
     world.fill(5_000, NOON_S - 50 * DAY, NOON_S)
