@@ -45,7 +45,7 @@ _GROWTH = 6
 _SHRINK = 4
 #: So many empty or repeated pages in a row, and a chain is taken to have no end.
 _MAX_FRUITLESS = 100
-#: A log is taken to come newest first if so many steps in a row went back in time, and none forward.
+#: A log is taken to come newest first after so many steps back in time, and none forward.
 #: By chance, that happens once in 10 ** 18 logs without order.
 _SURE = 20
 #: So often is a chain begun again whose token expired, or that does not fit its count.
