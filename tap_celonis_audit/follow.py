@@ -338,6 +338,8 @@ class Follower:
         seconds = _by_second(rows, since=start)
         self._tell_deletions(start, window.end, seconds)
         watch.replace(start, window.end, seconds)
+        if not bookmark.checked:
+            return  # Nothing was seen yet: that is no proof that there is nothing.
         bookmark.watermark = max(bookmark.watermark, window.end)
         # Not sooner: the search for late arrivals compares with all that was known.
         if window.end > self._known_until:

@@ -497,6 +497,18 @@ def test_bounds_are_checked_again_as_long_as_nothing_was_seen() -> None:
         assert copy.rows == []
 
 
+def test_bounds_that_hide_everything_move_no_bookmark() -> None:
+    """Whatever was asked for so far, nothing came: nothing of it is taken as read."""
+    world = World(shift_hours=-12)
+    world.fill(300, NOON_S - 5 * HOUR, NOON_S)
+    copy = Copy(world)
+    assert copy.run() == []
+    world.shift_hours = 0
+    world.clock.advance(seconds=3 * DAY)
+    copy.run()
+    copy.check()
+
+
 def test_a_run_that_may_not_take_longer_ends_at_a_window_and_the_next_goes_on() -> None:
     world = World(order="unstable")
     world.fill(3_000, NOON_S - 10 * DAY, NOON_S)
