@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import worlds
-from worlds import NOON_S, Copy, World, record
+from worlds import NOON_S, SETTLE, Copy, World, record
 
-from tap_celonis_audit import follow, reader
+from tap_celonis_audit import cursor, follow, reader
+from tap_celonis_audit.cursor import CursorReader
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import event_id
@@ -311,3 +312,142 @@ def test_reading_again_what_retention_may_have_deleted(monkeypatch: pytest.Monke
 
     lost, *_ = check(make, lambda: monkeypatch.setattr(worlds, "STALE_SECONDS", 99 * DAY))
     assert lost == 150
+
+
+def test_looking_behind_a_full_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count may be capped at the size of a page."""
+
+    def make() -> Copy:
+        world = World(count="capped:200")
+        world.tie(500, (NOON_S - DAY) * 1000)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    with pytest.raises(TapError, match="cannot be read completely"):
+        make()
+    monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False)
+    lost, *_ = misses(make)
+    assert lost == 300
+
+
+def test_counting_from_before_the_first_second_that_is_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = Follower._low_border
+
+    def too_high(self: Follower) -> int | None:
+        low = original(self)
+        return None if low is None else low + 1
+
+    def make() -> Copy:
+        world = World()
+        start = NOON_S - HOUR
+        world.log.extend(record(second * 1000, f"{second}") for second in range(start, NOON_S))
+        copy = Copy(world, start=start)
+        copy.run()
+        world.log.add(record(start * 1000 + 7, "late"))
+        copy.run()
+        return copy
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(Follower, "_low_border", too_high))
+    assert lost == 1
+
+
+def test_counting_from_a_second_that_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Follower.__init__
+
+    def final_too_soon(self: Follower, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self._final_until = self._bookmark.watermark
+
+    def make() -> Copy:
+        world = World()
+        world.fill(2_000, NOON_S - 8 * HOUR, NOON_S - SETTLE)
+        copy = Copy(world)
+        copy.run()
+        world.log.add(record((NOON_S - 5 * HOUR) * 1000, "late"))
+        copy.run()
+        return copy
+
+    def hasty() -> None:
+        monkeypatch.setattr(Follower, "__init__", final_too_soon)
+        # Of the quiet ones the first is taken; let it be the last.
+        monkeypatch.setattr(Watch, "is_quiet", lambda _, second: second == NOON_S - SETTLE - 1)
+
+    lost, *_ = check(make, hasty)
+    assert lost == 1
+
+
+def test_watching_older_history_that_is_recent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World()
+        world.fill(300, NOON_S - 10 * HOUR, NOON_S)
+        copy = Copy(world, start=NOON_S - HOUR)
+        copy.run()
+        copy.start = NOON_S - 9 * HOUR
+        copy.run()
+        world.log.add(record((NOON_S - 3 * HOUR) * 1000, "late"))
+        copy.run()
+        return copy
+
+    def unwatched(self: Follower, start: int) -> Any:
+        for window in self._reader.read(start, self._bookmark.start):
+            yield list(follow._name_events(window.events))
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(Follower, "_recent_history", unwatched))
+    assert lost == 1
+
+
+def test_no_bookmark_moves_before_anything_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World(shift_hours=-12)
+        world.fill(300, NOON_S - 11 * HOUR, NOON_S - 7 * HOUR)
+        copy = Copy(world)
+        copy.run()
+        world.shift_hours = 0
+        world.clock.advance(seconds=3 * DAY)
+        copy.run()
+        return copy
+
+    def trusting(self: Follower, _: Any) -> None:
+        self._bookmark.checked = True
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(Follower, "_calibrate", trusting))
+    assert lost == 300
+
+
+def test_what_lies_behind_the_end_of_a_counted_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in both answers, that of the window and the count; else late events are looked for."""
+    world = World()
+    world.fill(2_000, NOON_S - 3 * HOUR, NOON_S)
+    world.tie(5, (NOON_S - SETTLE) * 1000)
+    copy = Copy(world)
+    copy.run()
+    copy.run()
+    assert copy.requests <= 3
+    original = Reader.read
+
+    def blind(self: Reader, start: int, end: int) -> Any:
+        for window in original(self, start, end):
+            yield replace(window, after=0)
+
+    monkeypatch.setattr(Reader, "read", blind)
+    copy.run()
+    assert copy.requests > 3
+
+
+def test_padding_of_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Copy:
+        world = World(bounds="exclusive", precision="second")
+        world.fill(2_000, NOON_S - HOUR, NOON_S)
+        copy = Copy(world, by_cursor=True, page_size=50)
+        copy.run()
+        return copy
+
+    def unpadded() -> None:
+        monkeypatch.setattr(cursor, "PADDING_SECONDS", 0)
+        monkeypatch.setattr(CursorReader, "contains", lambda *_: True)
+
+    lost, *_ = check(make, unpadded)
+    assert lost > 0

@@ -500,7 +500,7 @@ def test_bounds_are_checked_again_as_long_as_nothing_was_seen() -> None:
 def test_bounds_that_hide_everything_move_no_bookmark() -> None:
     """Whatever was asked for so far, nothing came: nothing of it is taken as read."""
     world = World(shift_hours=-12)
-    world.fill(300, NOON_S - 5 * HOUR, NOON_S)
+    world.fill(300, NOON_S - 11 * HOUR, NOON_S - 7 * HOUR)
     copy = Copy(world)
     assert copy.run() == []
     world.shift_hours = 0

@@ -13,7 +13,7 @@ from tables import NOW, copy
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.pool import Pool
 from tap_celonis_audit.sandbox import Answer, Request, Sandbox
-from tap_celonis_audit.snapshot import MAX_READINGS, Part, read_snapshot
+from tap_celonis_audit.snapshot import MAX_READINGS, Part, _Seen, read_snapshot
 from tap_celonis_audit.streams.members import MembersStream, parse_last_login, split_name
 
 if TYPE_CHECKING:
@@ -390,6 +390,24 @@ class TestProof:
         hidden = [self.part("ab", 4), self.part("de", 4)]
         settled = [self.part("bc", 4), self.part("de", 4)]
         assert self.read(hidden, settled) == "bcde"
+
+    def test_ablation_of_the_second_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hidden = [self.part("ab", 4), self.part("de", 4)]
+        monkeypatch.setattr(
+            _Seen, "is_proven", property(lambda seen: seen.copies.total() == seen.total)
+        )
+        assert self.read(hidden, hidden) == "abde"
+
+    def test_ablation_of_dropping_who_is_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hidden = [self.part("ab", 4), self.part("de", 4)]
+        settled = [self.part("bc", 4), self.part("de", 4)]
+
+        def merge(seen: _Seen, other: _Seen) -> _Seen:
+            records, copies = seen.records | other.records, seen.copies | other.copies
+            return _Seen(copies.total(), seen.readings + 1, records, copies)
+
+        monkeypatch.setattr(_Seen, "merge", merge)
+        assert self.read(hidden, settled) == "abcde"
 
     def test_readings_complete_each_other(self) -> None:
         one = [self.part("ab", 4), self.part("bc", 4)]
