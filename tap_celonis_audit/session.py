@@ -43,6 +43,8 @@ DEADLINE_FACTOR = 3
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 _CHUNK_BYTES = 1 << 18
+#: A page is received in two or three pieces; after each, its thread has to wait for its turn.
+_BUFFER_BYTES = 1 << 16
 #: What a request may raise: requests lets some exceptions of others through.
 TRANSPORT_ERRORS = (OSError, ValueError, HTTPError, HTTPException)
 
@@ -94,7 +96,7 @@ class _TimedResponse(HTTPResponse):
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
         self.fp.close()
-        self.fp = io.BufferedReader(_TimedSocket(sock))
+        self.fp = io.BufferedReader(_TimedSocket(sock), _BUFFER_BYTES)
 
 
 class _Connection(HTTPConnection):
