@@ -161,9 +161,9 @@ class Client:
         begun = time.monotonic()
         limit = MAX_EXPORT_BYTES if api.long_list else self._page_bytes
         session = self._own.session
-        request = self._own.prepare(f"{self._settings.base_url}{api.path}")
-        request.url = f"{request.url}?{urlencode(params)}"
         try:
+            request = self._own.prepare(f"{self._settings.base_url}{api.path}")
+            request.url = f"{request.url}?{urlencode(params)}"
             response = session.send(
                 auth(request),
                 proxies=session.proxies,

@@ -225,12 +225,20 @@ class EventStream(sdk.Stream):
 
     @cached_property
     def _parse(self) -> Callable[[dict[str, Any]], Event]:
-        return event_maker(
+        make_event = event_maker(
             team=self._team,
             stream=self.name,
             identity_fields=self.identity_fields,
             key=self._pseudonymizer.event_key if self._pseudonymizer else None,
         )
+
+        def parse(record: dict[str, Any]) -> Event:
+            try:
+                return make_event(record)
+            except RecursionError:
+                raise failure("too deep", path=self.api.path) from None
+
+        return parse
 
     @cached_property
     def _team(self) -> str:
