@@ -67,13 +67,12 @@ def types(name: str) -> dict[str, str]:
 def write_measured(introduction: str, figures: Mapping[str, Usage], number: int) -> None:
     """Put what was measured between the two marks."""
     rows = [
-        f"| `{name}` | {number / usage.wall_seconds:,.0f} | {usage.cpu_seconds / number * 1e6:,.0f}"
-        f" | {usage.memory_mb:,.0f} |"
+        f"| `{name}` | {usage.cpu_seconds / number * 1e6:,.0f} | {usage.memory_mb:,.0f} |"
         for name, usage in figures.items()
     ]
     head = [
-        "| target | records/s | CPU µs a record | peak MB |",
-        "| --- | --- | --- | --- |",
+        "| target | CPU µs a record | peak MB |",
+        "| --- | --- | --- |",
     ]
     page = PAGE.read_text("utf-8")
     before, _, rest = page.partition(BEGIN)
