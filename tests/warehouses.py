@@ -110,7 +110,7 @@ class Warehouse(ABC):
             "--vars": json.dumps(self.variables),
         }
         flags = [str(part) for option in options.items() for part in option]
-        command = [DBT, *task.split(), "--no-use-colors", *flags, *arguments]
+        command = [str(DBT), *task.split(), "--no-use-colors", *flags, *arguments]
         return subprocess.run(
             command,
             env=inherited | self.environment | {"DBT_TARGET": self.kind},
