@@ -1,4 +1,4 @@
-"""The events in OCSF: valid by the published schema, the same from both databases, exported once."""
+"""Events in OCSF: valid by the published schema, the same from both databases, exported once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, product
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -58,53 +59,47 @@ class Scribe:
         self.records.append(record | fields | {"timestamp": to_iso(self.at_ms)})
 
 
+PERMISSIONS: tuple[tuple[Any, Any], ...] = (
+    ([], ["EDIT", "VIEW"]),
+    (["EDIT", "VIEW"], ["VIEW"]),
+    (["EDIT"], ["VIEW"]),
+    (["EDIT"], ["EDIT"]),
+    ("EDIT", {"VIEW": True}),
+    (None, None),
+)
+PORTS = ("0", "65535", "65536", "-1", "1.5", "x", "99999999999999999999", "")
+PEOPLE = (None, "", "celonis-service (SYSTEM)", "x", "a@b", "7 (zoë@exämple.de)", "(a@b.cd)")
+MESSAGES: tuple[Any, ...] = (None, "a text", {}, {"memberEmail": 7, "group_name": ["a"]})
+
+
 def audit_events() -> list[Row]:
     """Write every event there is, and some that should not be."""
     rng, team = Random(1), company(1).team(20_512)
     scribe = Scribe()
     for event in (*DOCUMENTED, *UNDOCUMENTED):
-        scribe.write(
-            event, message=message_of(event, rng, team), diffPayload=difference_of(event, rng)
-        )
-    for event in ("SKILL_CREATED", "AUDIT_LOG_CSV_DOWNLOADED", "PERMISSIONS_CSV_DOWNLOADED"):
-        for address in ADDRESSES:
-            scribe.write(event, ipAddress=address, port="8888")
-    for port in ("0", "65535", "65536", "-1", "1.5", "x", "99999999999999999999", ""):
-        scribe.write("SKILL_INSTALLED", ipAddress="10.1.2.3", port=port)
-        scribe.write("SKILL_CREATED", ipAddress="10.1.2.3", port=port)
-    for who in (None, "", "celonis-service (SYSTEM)", "x", "a@b", "7 (zoë@exämple.de)", "(a@b.cd)"):
-        for event in ("PERMISSIONS_CSV_DOWNLOADED", "USER_NAME_UPDATED", "SOMETHING_NEW"):
-            scribe.write(event, userId=who, userRole=None)
-    for kind in ("USER", "GROUP", "Group", "APPLICATION", None):
-        for old, new in (
-            ([], ["EDIT", "VIEW"]),
-            (["EDIT", "VIEW"], ["VIEW"]),
-            (["EDIT"], ["VIEW"]),
-            (["EDIT"], ["EDIT"]),
-            ("EDIT", {"VIEW": True}),
-            (None, None),
-        ):
-            message = {"subject_description": "a@b.cd", "subject_type": kind}
-            message |= {"object_description": "Order", "old_permissions": old}
-            scribe.write("PERMISSIONS_UPDATE", message=message | {"new_permissions": new})
-    for event in ("PERMISSIONS_UPDATE", "GROUP_DELETED", "TEAM_MEMBERSHIP_UPDATED"):
-        for message in (None, "a text", {}, {"memberEmail": 7, "group_name": ["a"]}):
-            scribe.write(event, message=message)
-    scribe.write(None)
-    scribe.write("")
-    scribe.write("GROUP_ARCHIVED")
-    scribe.write("ROBOT_CREATED")
-    scribe.write(
-        "STUDIO_NODE_UPDATED",
-        message={
-            "nodeName": "n" * 9_000,
-            "nodeId": "i" * 9_000,
-            "null": None,
-            "in": {"null": None},
-        },
-        diffPayload={"oldValue": None, "newValue": '"\\\n\u2028\u0007'},
-        somethingNew=[None, {"a": None}],
-    )
+        message, difference = message_of(event, rng, team), difference_of(event, rng)
+        scribe.write(event, message=message, diffPayload=difference)
+    exports = ("AUDIT_LOG_CSV_DOWNLOADED", "PERMISSIONS_CSV_DOWNLOADED")
+    for event, address in product(("SKILL_CREATED", *exports), ADDRESSES):
+        scribe.write(event, ipAddress=address, port="8888")
+    for event, port in product(("SKILL_INSTALLED", "SKILL_CREATED"), PORTS):
+        scribe.write(event, ipAddress="10.1.2.3", port=port)
+    for event, who in product((exports[1], "USER_NAME_UPDATED", "SOMETHING_NEW"), PEOPLE):
+        scribe.write(event, userId=who, userRole=None)
+    for kind, (old, new) in product(("USER", "GROUP", "Group", "APPLICATION", None), PERMISSIONS):
+        subject = {"subject_description": "a@b.cd", "subject_type": kind}
+        lists = {"old_permissions": old, "new_permissions": new}
+        message = {**subject, "object_description": "Order", **lists}
+        scribe.write("PERMISSIONS_UPDATE", message=message)
+    changes = ("PERMISSIONS_UPDATE", "GROUP_DELETED", "TEAM_MEMBERSHIP_UPDATED")
+    for event, message in product(changes, MESSAGES):
+        scribe.write(event, message=message)
+    for name in (None, "", "GROUP_ARCHIVED", "ROBOT_CREATED"):
+        scribe.write(name)
+    node = {"nodeName": "n" * 9_000, "nodeId": "i" * 9_000, "null": None, "in": {"null": None}}
+    difference = {"oldValue": None, "newValue": '"\\\n\u2028\u0007'}
+    new_field = {"somethingNew": [None, {"a": None}]}
+    scribe.write("STUDIO_NODE_UPDATED", message=node, diffPayload=difference, **new_field)
     scribe.write("ROBOT_MOVED", message={"id": "i" * 65, "name": "n"})
     return scribe.records
 
@@ -174,7 +169,8 @@ def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Genera
 
 @pytest.fixture(params=[0, 1], ids=["duckdb", "postgres"])
 def warehouse(world: World, request: pytest.FixtureRequest) -> Warehouse:
-    return world.warehouses[request.param]
+    index: int = request.param
+    return world.warehouses[index]
 
 
 def lines_of(warehouse: Warehouse) -> list[str]:
@@ -434,7 +430,7 @@ def export(
     warehouse: Warehouse, *arguments: str | Path, before: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the export; ``before`` is code that comes first."""
-    run = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    run = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     mine = ("DBT_", "TARGET_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     return subprocess.run(
@@ -461,7 +457,9 @@ def files_of(folder: Path) -> dict[Path, list[Row]]:
 
 
 def ids_of(folder: Path) -> Counter[str]:
-    return Counter(each["metadata"]["uid"] for each in sum(files_of(folder).values(), []))
+    return Counter(
+        each["metadata"]["uid"] for each in chain.from_iterable(files_of(folder).values())
+    )
 
 
 def all_ids(warehouse: Warehouse) -> Counter[str]:
@@ -518,7 +516,7 @@ pathlib.Path.rename = lambda *paths: os._exit(9) if len(done) == 3 else done.app
 """,
     "before it says so": """
 import os, pathlib
-pathlib.Path.write_text = lambda *given: os._exit(9)
+pathlib.Path.write_text = lambda *given, **others: os._exit(9)
 """,
 }
 
@@ -557,6 +555,37 @@ def test_a_database_made_anew(warehouse: Warehouse, tmp_path: Path) -> None:
 
     assert export(warehouse, tmp_path, "--export", "anew", "--again").returncode == 0
     assert {path.name for path in files_of(tmp_path)} == {"anew-000008.jsonl"}
+
+
+_LIST_ONE_MORE = """
+import os
+more = "insert into {}.ocsf_exported values ('vanish', 'gone', 1)"
+if os.environ["DBT_TARGET"] == "duckdb":
+    import duckdb
+    with duckdb.connect(os.environ["DBT_DUCKDB_PATH"]) as connection:
+        connection.execute(more.format("celonis_models"))
+else:
+    import psycopg2
+    names = {each: each.upper() for each in ("host", "port", "user", "password")}
+    names["dbname"] = "DATABASE"
+    given = {name: os.environ["TARGET_POSTGRES_" + end] for name, end in names.items()}
+    connection = psycopg2.connect(**given)
+    connection.cursor().execute(more.format(os.environ["DBT_SCHEMA"]))
+    connection.commit()
+"""
+
+
+def test_events_that_vanish_are_missed(warehouse: Warehouse, tmp_path: Path) -> None:
+    served = ("--export", "vanish")
+    (death, *_) = DEATHS.values()
+    assert export(warehouse, tmp_path, *served, before=death).returncode == 9
+
+    refused = export(warehouse, tmp_path, *served, before=_LIST_ONE_MORE)
+    assert refused.returncode == 1
+    assert "1 events of batch 1 are not in the models any more." in refused.stderr
+    assert not files_of(tmp_path)
+    assert export(warehouse, tmp_path, *served, "--again").returncode == 0
+    assert ids_of(tmp_path) == all_ids(warehouse)
 
 
 _READ_PARQUET = """
@@ -599,16 +628,15 @@ def test_parquet(warehouse: Warehouse, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "status", "said"),
+    ("arguments", "variables", "said"),
     [
-        (("--region", "eu-central-1"), {}, 2, "--region and --account-id go together"),
-        (("--export", "a/b"), {}, 2, "letters, digits and underscores only"),
-        ((), {"DBT_TARGET": "snowflake"}, 1, "has to be postgres or duckdb"),
-        ((), {"DBT_SCHEMA": "nowhere"}, 1, "has no models of OCSF. Build the models first."),
+        (("--region", "eu-central-1"), {}, "--region and --account-id go together"),
+        (("--export", "a/b"), {}, "letters, digits and underscores only"),
+        ((), {"DBT_TARGET": "snowflake"}, "has to be postgres or duckdb"),
+        ((), {"DBT_SCHEMA": "nowhere"}, "has no models of OCSF. Build the models first."),
         (
             (),
             {"DBT_DUCKDB_PATH": "/nowhere/x", "TARGET_POSTGRES_PORT": "1"},
-            1,
             "models first|connection to server",
         ),
     ],
@@ -616,14 +644,13 @@ def test_parquet(warehouse: Warehouse, tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_in_a_line(
     arguments: tuple[str, ...],
     variables: dict[str, str],
-    status: int,
     said: str,
     warehouse: Warehouse,
     tmp_path: Path,
 ) -> None:
     refused = export(warehouse, tmp_path, *arguments, **variables)
 
-    assert refused.returncode == status
+    assert refused.returncode == (2 if arguments else 1)
     last = refused.stderr.splitlines()[-1]
     assert any(each in last for each in said.split("|")), refused.stderr
     assert "Traceback" not in refused.stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
+import importlib.util
 import os
 import re
 import sys
@@ -118,7 +118,7 @@ TYPES = {
 }
 
 
-class Failure(Exception):
+class ExportError(Exception):
     """What somebody has to do something about, in a line."""
 
 
@@ -131,7 +131,6 @@ class Database:
     """
 
     def __init__(self, driver: Any, connection: Any) -> None:  # noqa: ANN401 - drivers without types
-        self._driver = driver
         self._connection = connection
         self.is_postgres = driver.__name__ == "psycopg2"
 
@@ -145,10 +144,10 @@ class Database:
     def stream(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """Run a query, and yield its rows as they come, within a transaction."""
         if self.is_postgres:
-            cursor = self._connection.cursor(name="events")
-            cursor.itersize = SLICE
-            cursor.execute(query, values)
-            yield from cursor
+            with self._connection.cursor(name="events") as cursor:
+                cursor.itersize = SLICE
+                cursor.execute(query, values)
+                yield from cursor
         else:
             cursor = self._connection
             cursor.execute(query.replace("%s", "?"), values)
@@ -193,11 +192,11 @@ def connect() -> Generator[Database]:
     """Connect as dbt does, see profiles.yml.
 
     Raises:
-        Failure: The database cannot be used.
+        ExportError: The database cannot be used.
     """
     target = os.environ.get("DBT_TARGET") or "postgres"
     if target not in {"postgres", "duckdb"}:
-        raise Failure(f"DBT_TARGET is {target}; it has to be postgres or duckdb.")
+        raise ExportError(f"DBT_TARGET is {target}; it has to be postgres or duckdb.")
     driver = importlib.import_module("psycopg2" if target == "postgres" else "duckdb")
     try:
         connection = _postgres(driver) if target == "postgres" else _duckdb(driver)
@@ -206,7 +205,7 @@ def connect() -> Generator[Database]:
         finally:
             connection.close()
     except driver.Error as error:
-        raise Failure(str(error).strip().partition("\n")[0]) from error
+        raise ExportError(str(error).strip().partition("\n")[0]) from error
 
 
 def _postgres(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
@@ -214,6 +213,8 @@ def _postgres(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
     names["dbname"] = "DATABASE"
     given = {name: os.environ.get(f"TARGET_POSTGRES_{end}") for name, end in names.items()}
     connection = driver.connect(**{"host": "localhost"} | {k: v for k, v in given.items() if v})
+    # dbt may build meanwhile: all of a batch is read as it is at one time.
+    connection.set_session(isolation_level="REPEATABLE READ")
     connection.cursor().execute(
         "select set_config('search_path', quote_ident(%s), false)", (schema(),)
     )
@@ -224,7 +225,7 @@ def _postgres(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
 def _duckdb(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
     path = HERE / (os.environ.get("DBT_DUCKDB_PATH") or "../output/celonis.duckdb")
     if not path.is_file():
-        raise Failure(f"{path} is not there. Build the models first.")
+        raise ExportError(f"{path} is not there. Build the models first.")
     connection = driver.connect(str(path))
     if connection.execute(
         "select 1 from information_schema.schemata where schema_name = ?", [schema()]
@@ -253,31 +254,26 @@ def export(database: Database, options: Options, *, again: bool = False) -> None
     """Write what was not written before, and before that what was cut short.
 
     Raises:
-        Failure: It cannot be told what was written before.
+        ExportError: It cannot be told what was written before, or is not there any more.
     """
     _prepare(database, options)
     last, is_written = _last_batch(database, options)
     marker = options.folder / f".{options.export}"
-    if marker.exists() and int(marker.read_text()) > last and not again:
-        raise Failure(
-            f"{options.folder} holds batch {marker.read_text().strip()}, but the database knows of"
-            f" {last} only: it was made anew. Take another folder, or write all events --again."
-        )
-    if not is_written:
-        _write(database, options, last)
+    in_folder = int(marker.read_text(encoding="utf-8")) if marker.exists() else 0
     if again:
-        last = max(last, int(marker.read_text()) if marker.exists() else 0)
         with database.transaction():
             database.run("delete from ocsf_exported where export = %s", options.export)
-    batch = last + 1
+    elif in_folder > last:
+        raise ExportError(
+            f"{options.folder} holds batch {in_folder}, but the database knows of {last} only: it"
+            " was made anew. Take another folder, or write all events --again."
+        )
+    elif not is_written:
+        _write(database, options, last)
+    batch = max(last, in_folder) + 1
     with database.transaction():
         database.run(COLLECT, options.export, batch, options.export)
-        [(count,)] = database.run(
-            "select count(*) from ocsf_exported where export = %s and batch = %s",
-            options.export,
-            batch,
-        )
-        if count:
+        if count := _count(database, options, batch):
             database.run("insert into ocsf_batches values (%s, %s, false)", options.export, batch)
     if count:
         _write(database, options, batch)
@@ -285,15 +281,26 @@ def export(database: Database, options: Options, *, again: bool = False) -> None
         print("Nothing is new.")
 
 
+def _count(database: Database, options: Options, batch: int) -> int:
+    [(count,)] = database.run(
+        "select count(*) from ocsf_exported where export = %s and batch = %s",
+        options.export,
+        batch,
+    )
+    return int(count)
+
+
 def _prepare(database: Database, options: Options) -> None:
+    if options.is_parquet and importlib.util.find_spec("duckdb") is None:
+        raise ExportError("Parquet is written by DuckDB: install duckdb beside dbt.")
     if not database.columns("ocsf_events"):
-        raise Failure(f"The schema {schema()} has no models of OCSF. Build the models first.")
+        raise ExportError(f"The schema {schema()} has no models of OCSF. Build the models first.")
     if database.is_postgres:
         [(is_alone,)] = database.run(
             "select pg_try_advisory_lock(hashtext(%s))", f"ocsf/{schema()}/{options.export}"
         )
         if not is_alone:
-            raise Failure(f"The export {options.export} is running already.")
+            raise ExportError(f"The export {options.export} is running already.")
     with database.transaction():
         for table in TABLES:
             database.run(table)
@@ -314,9 +321,9 @@ def _write(database: Database, options: Options, batch: int) -> None:
         left_over.unlink()
     written: list[tuple[Path, str]] = []
     counts: Counter[str] = Counter()
-    for class_name in CLASSES:
-        columns = [each for each in database.columns(f"ocsf_{class_name}") if each in TYPES]
-        with database.transaction():
+    with database.transaction():
+        for class_name in CLASSES:
+            columns = [each for each in database.columns(f"ocsf_{class_name}") if each in TYPES]
             rows = database.stream(WRITE.format(f"ocsf_{class_name}"), options.export, batch)
             for day, events in groupby(rows, key=itemgetter(0)):
                 folder = options.folder / class_name / options.partition / f"eventDay={day:%Y%m%d}"
@@ -329,10 +336,16 @@ def _write(database: Database, options: Options, batch: int) -> None:
                 written.append(
                     _as_parquet(part, columns) if options.is_parquet else (part, ".jsonl")
                 )
+        missing = _count(database, options, batch) - counts.total()
+    if missing:
+        raise ExportError(
+            f"{missing:,} events of batch {batch} are not in the models any more. Build the models,"
+            " and run again; if they are gone for good, write all events --again."
+        )
     os.sync()
     for part, suffix in written:
         part.rename(part.with_suffix(suffix))
-    (options.folder / f".{options.export}").write_text(f"{batch}\n")
+    (options.folder / f".{options.export}").write_text(f"{batch}\n", encoding="utf-8")
     with database.transaction():
         database.run(
             "update ocsf_batches set is_written = true where export = %s and batch = %s",
@@ -383,7 +396,7 @@ def main() -> None:
     try:
         with connect() as database:
             export(database, options, again=given.again)
-    except Failure as failure:
+    except ExportError as failure:
         sys.exit(f"ocsf_export: {failure}")
 
 

@@ -30,7 +30,8 @@ class Validators:
 
     def name(self, event: dict[str, Any]) -> str:
         """Return the name of an event's class."""
-        return self._names[event["class_uid"]]
+        name: str = self._names[event["class_uid"]]
+        return name
 
     def problems(self, event: dict[str, Any]) -> list[str]:
         """Say what is wrong with an event."""

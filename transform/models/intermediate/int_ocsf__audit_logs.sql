@@ -169,6 +169,4 @@ select
     }) }} as unmapped
 from decided
 inner join activities
-    on
-        decided.class_uid = activities.class_uid
-        and decided.activity_id = activities.activity_id
+    on decided.class_uid * 100 + decided.activity_id = activities.class_uid * 100 + activities.activity_id

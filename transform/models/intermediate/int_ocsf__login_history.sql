@@ -62,6 +62,4 @@ select
     {{ ocsf_unmapped({'additional_fields': 'cast(decided.additional_fields as text)'}) }} as unmapped
 from decided
 inner join activities
-    on
-        decided.class_uid = activities.class_uid
-        and decided.activity_id = activities.activity_id
+    on decided.class_uid * 100 + decided.activity_id = activities.class_uid * 100 + activities.activity_id
