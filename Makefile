@@ -126,6 +126,10 @@ dbt: $(DBT) ## Install dbt for PostgreSQL and DuckDB into .dbt
 models: $(DBT) ## Build the models in transform (DBT_TARGET=postgres or duckdb)
 	$(DBT) build --project-dir transform --profiles-dir transform
 
+.PHONY: ocsf
+ocsf: $(DBT) ## Write the events that are new as OCSF into output/ocsf
+	.dbt/bin/python transform/ocsf_export.py
+
 # So has the report, which is made from the models.
 REPORT := .report/bin/celonis-audit-report
 

@@ -539,6 +539,14 @@ def test_models_are_built_over_files(pipeline: Pipeline, tmp_path: Path) -> None
         tmp_path / "audit_logs.jsonl"
     ).stat().st_size
 
+    written = pipeline.meltano("invoke", "dbt-duckdb:ocsf", str(tmp_path / "ocsf"), **variables)
+    assert written.returncode == 0, written.stderr[-5000:]
+    loaded = sum(
+        len((tmp_path / f"{log}.jsonl").read_text(encoding="utf-8").splitlines())
+        for log in ("audit_logs", "login_history")
+    )
+    assert f"Batch 1: {loaded:,} events in " in written.stdout
+
 
 def test_people_and_permissions_that_are_gone(loaded: Pipeline) -> None:
     """What vanishes between two runs is marked, and with `hard_delete` deleted."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from outputs import run_tap
+from ruamel.yaml import YAML
 from warehouses import DBT, TRANSFORM, Files, Row, Tables, Warehouse
 
 from bench.environments import Environment
@@ -151,8 +152,9 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[World]:
-    files = Files(tmp_path_factory.mktemp("files"))
-    tables = Tables(tmp_path_factory.mktemp("tables"), url=postgres_url)
+    variables = {"ocsf_version": "1.5.0"}
+    files = Files(tmp_path_factory.mktemp("files"), variables)
+    tables = Tables(tmp_path_factory.mktemp("tables"), variables, url=postgres_url)
     with Sandbox(days=0, now=NOW) as sandbox:
         sandbox.audit.extend(audit_events())
         sandbox.logins.extend(login_events())
@@ -212,6 +214,13 @@ def test_every_event_is_valid(lines: list[str]) -> None:
     assert not problems_of(lines)
 
 
+def test_the_version(events: list[Row]) -> None:
+    project = YAML(typ="safe").load((TRANSFORM / "dbt_project.yml").read_text(encoding="utf-8"))
+
+    assert project["vars"]["ocsf_version"] in VERSIONS
+    assert {each["metadata"]["version"] for each in events} == {"1.5.0"}
+
+
 def test_both_databases_say_the_same(world: World) -> None:
     mine, other = ([json.loads(line) for line in lines_of(each)] for each in world.warehouses)
 
@@ -246,6 +255,18 @@ def test_the_check_finds_what_is_broken(events: list[Row]) -> None:
     # The models, which compare names with numbers, do not know the newest version yet.
     unseen = {(VERSIONS[-1], name) for name in BROKEN if name.endswith("does not fit")}
     assert found == {(version, name) for version in VERSIONS for name in BROKEN} - unseen
+
+
+def test_every_column_is_described(warehouse: Warehouse) -> None:
+    path = TRANSFORM / "models" / "ocsf" / "_ocsf.yml"
+    described = {
+        model["name"]: [column["name"] for column in model["columns"]]
+        for model in YAML(typ="safe").load(path.read_text(encoding="utf-8"))["models"]
+    }
+    columns = warehouse.columns()
+
+    assert {name: list(columns[name]) for name in described} == described
+    assert {path.stem for path in path.parent.glob("*.sql")} == described.keys()
 
 
 def test_every_documented_event_has_a_class() -> None:
