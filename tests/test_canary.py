@@ -21,6 +21,7 @@ from command import COMMAND, Command, Finished, spellings
 from ruamel.yaml import YAML
 from wire import Authority, Wire, tls_sandbox
 
+from tap_celonis_audit import errors
 from tap_celonis_audit.errors import VERDICTS
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
 from tap_celonis_audit.sandbox.access import Credentials
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NOW = "2026-03-01T12:00:00Z"
-ROOT = Path(__file__).resolve().parent.parent
-TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
+REPOSITORY = Path(__file__).resolve().parent.parent
+TROUBLESHOOTING = REPOSITORY / "docs" / "troubleshooting.md"
+MELTANO = Path(sys.executable).with_name("meltano")
+PACKAGE = Path(errors.__file__).parent
 
 #: One is the beginning of another, and they hold what encodings change.
 SECRETS = {
@@ -239,7 +242,7 @@ MESSAGES = sorted(
     {
         message
         for folder in (".", "streams")
-        for path in (ROOT / "tap_celonis_audit" / folder).glob("*.py")
+        for path in (PACKAGE / folder).glob("*.py")
         for message in messages(path)
         if re.search("[a-z]{2}", message)
     }
@@ -253,9 +256,7 @@ def test_the_page_for_failures_has_every_message(message: str) -> None:
 
 
 def test_the_page_for_failures_has_no_message_that_nobody_meets() -> None:
-    source = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "tap_celonis_audit").glob("**/*.py")
-    )
+    source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.glob("**/*.py"))
     said = re.sub(r'"\s*\n\s*f?"', "", source).replace("{{", "{").replace("}}", "}")
     said = re.sub(r"\{[^{}]*\}", "<>", said)
     for heading in headings():
@@ -478,7 +479,7 @@ class Project:
         project = cls(folder / "project", folder / "seen")
         project.folder.mkdir()
         project.seen.mkdir()
-        tap = YAML(typ="safe").load(ROOT / "meltano.yml")["plugins"]["extractors"][0]
+        tap = YAML(typ="safe").load(REPOSITORY / "meltano.yml")["plugins"]["extractors"][0]
         del tap["pip_url"]
         tap["executable"] = "./tap"
         target = {"name": "target-null", "namespace": "target_null", "executable": "./target"}
@@ -510,7 +511,7 @@ class Project:
             "TAP_CELONIS_AUDIT_PSEUDONYMIZATION_KEY": SECRETS["pseudonymization_key"],
         }
         finished = subprocess.run(
-            [Path(sys.executable).with_name("meltano"), *arguments],
+            [MELTANO, *arguments],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -540,6 +541,7 @@ HANDED_OVER = {
 }
 
 
+@pytest.mark.skipif(not MELTANO.exists(), reason="the built wheel is tested without Meltano")
 def test_meltano_hands_secrets_to_its_plugins_and_tells_them_to_nobody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email.parser import BytesParser
 from pathlib import Path
@@ -63,3 +66,28 @@ def test_the_metadata_tells_licence_versions_and_command(wheel: zipfile.ZipFile)
     assert "Typing :: Typed" in classifiers
     assert not [classifier for classifier in classifiers if classifier.startswith("License ::")]
     assert f"tap-celonis-audit = {PACKAGE}.tap:" in wheel.read(names["entry_points.txt"]).decode()
+
+
+def imported(path: Path) -> set[str]:
+    """Name the packages that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_what_is_run_on_the_wheel_needs_the_wheel_only() -> None:
+    """`make check` runs all files that do not name the repository."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = project["project"]["dependencies"] + project["dependency-groups"]["test"]
+    names = {re.split(r"[^\w-]", each, maxsplit=1)[0].replace("-", "_") for each in needed}
+    ours = {path.stem for path in (ROOT / "tests").glob("*.py")} | {PACKAGE}
+    known = names | ours | sys.stdlib_module_names
+    pattern = re.compile(r"^(ROOT|(from|import) (bench|demo|examples|hub|meltano|psycopg))\b", re.M)
+    assert pattern.pattern in (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / "tests").glob("test_*.py"):
+        if not pattern.search(path.read_text(encoding="utf-8")):
+            assert imported(path) - known == set(), path.name
