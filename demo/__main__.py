@@ -1,4 +1,4 @@
-"""Copy a made-up Celonis team into PostgreSQL with Meltano, and prove what arrived: `make demo`."""
+"""Copy a made-up Celonis team into PostgreSQL, prove what arrived, and report: `make demo`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from html.parser import HTMLParser
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -37,9 +38,22 @@ BIN = Path(os.path.relpath(Path(sys.executable).parent, ROOT))
 
 MELTANO = [str(BIN / "meltano"), "--env-file", str(ENV_FILE), "--environment", "sandbox"]
 PIPELINE = ["run", "tap-celonis-audit", "target-postgres"]
+MODELS = ["run", "dbt-postgres:build", "report:build"]
+STATE = ["state", "get", "sandbox:tap-celonis-audit-to-target-postgres"]
+PAGE = WORK / "report.html"
 STREAMS = {
     "audit_logs": "/log/api/external/audit",
     "login_history": "/api/external/authentication-events",
+}
+# What the sandbox calls the tables of which nothing but their size is asked.
+TABLES = {"members": "members", "permissions": "permissions", "studio_adoption": "adoption"}
+# What is found of each story that the sandbox tells.
+FINDINGS = {
+    "failed_login_burst": "failed_login_burst_then_login",
+    "admin_granted_at_night": "admin_granted_off_hours",
+    "log_deleted": "log_deleted",
+    "dormant_admin": "dormant_admin",
+    "gone_with_access": "gone_with_access",
 }
 NEW_EVENTS = 10
 SETTLE = timedelta(seconds=120)
@@ -79,9 +93,14 @@ class Team:
         return Counter((record["timestamp"], record["event"]) for record in records)
 
     def tables(self) -> dict[str, int]:
-        """Count the members and permissions that the team has now."""
-        state = requests.get(f"{self.url}/sandbox", timeout=REQUEST_TIMEOUT_SECONDS).json()
-        return {name: state[name] for name in ("members", "permissions")}
+        """Count the members, permissions and uses of Studio that the team has now."""
+        state = self._state()
+        return {table: state[name] for table, name in TABLES.items()}
+
+    def stories(self) -> list[dict[str, Any]]:
+        """Give what is planted in the team for an auditor to find."""
+        stories: list[dict[str, Any]] = self._state()["stories"]
+        return stories
 
     def happen(self, *, audit: int) -> None:
         """Let ten minutes pass in which so many audit events happen, and no logins."""
@@ -90,6 +109,12 @@ class Team:
             requests.post(
                 f"{self.url}/sandbox/happen", json=wanted, timeout=REQUEST_TIMEOUT_SECONDS
             ).raise_for_status()
+
+    def _state(self) -> dict[str, Any]:
+        answer = requests.get(f"{self.url}/sandbox", timeout=REQUEST_TIMEOUT_SECONDS)
+        answer.raise_for_status()
+        state: dict[str, Any] = answer.json()
+        return state
 
     def _ask(self, path: str, **query: str | int) -> requests.Response:
         answer = requests.get(
@@ -127,19 +152,20 @@ class Warehouse:
         }
 
     def tables(self) -> dict[str, int]:
-        """Count the rows of the tables that each run copies as a whole."""
+        """Count the rows of the other tables."""
         return {
             "members": self.ask("SELECT count(*) FROM members")[0][0],
             "permissions": self.ask("SELECT count(*) FROM permissions")[0][0],
+            "studio_adoption": self.ask("SELECT count(*) FROM studio_adoption")[0][0],
         }
 
     def written_since(self, moment: datetime) -> int:
         """Count the rows that were written, for the first time or again, since a moment."""
         (total,) = self.ask(
             "SELECT (SELECT count(*) FROM audit_logs WHERE _sdc_batched_at > %s)"
-            " + (SELECT count(*) FROM login_history WHERE _sdc_batched_at > %s)",
-            moment,
-            moment,
+            " + (SELECT count(*) FROM login_history WHERE _sdc_batched_at > %s)"
+            " + (SELECT count(*) FROM studio_adoption WHERE _sdc_batched_at > %s)",
+            *(moment, moment, moment),
         )[0]
         return int(total)
 
@@ -155,6 +181,7 @@ def main() -> int:
             _load_everything(team, warehouse)
             _load_again(warehouse)
             _load_what_is_new(team, warehouse)
+            _report(team)
             _title("Stop everything")
     except (DemoError, PostgresError, requests.RequestException, psycopg.Error) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
@@ -163,6 +190,7 @@ def main() -> int:
         print("\nInterrupted; everything is stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
     print(f"  All of it took {time.monotonic() - started:.0f} s.\n")
+    print(f"The report, one page that needs neither server nor network: {PAGE}\n")
     print("Your own team: copy .env.example to .env, put in the team's URL and one key, then")
     print(f"  {BIN}/meltano invoke tap-celonis-audit:test-connection   # is the key good?")
     print(f"  {BIN}/meltano run tap-celonis-audit target-postgres      # or target-jsonl, or yours")
@@ -178,7 +206,7 @@ def _start(resources: contextlib.ExitStack) -> tuple[Team, Warehouse]:
     sandbox = [
         *(str(BIN / "python"), "-m", "tap_celonis_audit.sandbox"),
         *("--seed", "1", "--days", "730", "--now", f"{now:%Y-%m-%dT%H:%M:%SZ}"),
-        *("--max-minutes", "15", "--write-env", str(ENV_FILE)),
+        *("--stories", "--max-minutes", "15", "--write-env", str(ENV_FILE)),
     ]
     with _timed(sandbox):
         process = resources.enter_context(_running(sandbox, WORK / "sandbox.log"))
@@ -218,6 +246,8 @@ def _write_target_settings(url: str) -> None:
         # Meltano's own memory of what was read: not the one of your pipelines.
         "MELTANO_DATABASE_URI": f"sqlite:///{ROOT / WORK / 'meltano.db'}",
         "MELTANO_CLI_LOG_FORMAT": "plain",
+        "REPORT_OUTPUT": ROOT / PAGE,
+        "REPORT_STATE": ROOT / WORK / "state.json",
     }
     with ENV_FILE.open("a") as file:
         file.writelines(f"{name}={value}\n" for name, value in settings.items())
@@ -231,7 +261,11 @@ def _load_everything(team: Team, warehouse: Warehouse) -> None:
         warehouse.ask(
             "SELECT 'audit_logs', count(*), min(timestamp), max(timestamp) FROM audit_logs"
             " UNION ALL SELECT 'login_history', count(*), min(timestamp), max(timestamp)"
-            " FROM login_history ORDER BY 1"
+            " FROM login_history"
+            " UNION ALL SELECT 'studio_adoption', count(*), min(timestamp), max(timestamp)"
+            " FROM studio_adoption"
+            " UNION ALL SELECT 'members', count(*), NULL, NULL FROM members"
+            " UNION ALL SELECT 'permissions', count(*), NULL, NULL FROM permissions ORDER BY 1"
         ),
     )
     rows = warehouse.count()
@@ -299,6 +333,59 @@ def _load_what_is_new(team: Team, warehouse: Warehouse) -> None:
         raise DemoError("the new rows are not the events that happened.")
 
 
+def _report(team: Team) -> None:
+    _title("Build the models, and make a report that answers an auditor's questions")
+    with _timed([*MELTANO, *STATE]):
+        state = subprocess.run(
+            [*MELTANO, *STATE], env=_environment(), check=True, capture_output=True
+        ).stdout
+    (WORK / "state.json").write_bytes(state)
+    _meltano(MODELS)
+    page = _Page(PAGE.read_text(encoding="utf-8"))
+    print(f"\n  What is planted in the team, and what the report says of it ({page.verdict})")
+    found = []
+    for story in team.stories():
+        told = [text for kind, text in page.findings if kind == FINDINGS[story["kind"]]]
+        (text,) = [text for text in told if story["email"] in text] or [None]
+        if text is None:
+            raise DemoError(f"the report does not tell of {story['kind']} ({story['email']}).")
+        found.append((story["kind"], text))
+    _table(("planted", "reported"), found)
+    _check("stories found", len(found), len(FINDINGS))
+
+
+class _Page(HTMLParser):
+    """The verdict and the findings of a report: pairs of kind and sentence."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.verdict = ""
+        self.findings: list[tuple[str, str]] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note where text begins that counts."""
+        given = dict(attrs)
+        if kind := given.get("data-kind"):
+            self.findings.append((kind, ""))
+        if tag == "h1" or given.get("class") == "summary":
+            self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note where it ends."""
+        if tag == self._inside:
+            self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        """Keep it."""
+        if self._inside == "h1":
+            self.verdict += data
+        elif self._inside:
+            kind, text = self.findings[-1]
+            self.findings[-1] = kind, text + data
+
+
 def _meltano(arguments: list[str]) -> None:
     command = [*MELTANO, *arguments]
     with _timed(command), _running(command, LOG) as process:
@@ -311,10 +398,6 @@ def _meltano(arguments: list[str]) -> None:
 @contextlib.contextmanager
 def _running(command: list[str], log: Path) -> Generator[subprocess.Popen[bytes]]:
     """Run a command with all its children in a group of their own, and end them all."""
-    # What is set for a real pipeline must not reach the demo's, nor the other way round.
-    mine = ("TAP_CELONIS_AUDIT_", "TARGET_POSTGRES_", "MELTANO_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
-    environment["MELTANO_CLI_DISABLE_VERSION_CHECK"] = "true"
     with (
         log.open("ab") as output,
         subprocess.Popen(
@@ -322,7 +405,7 @@ def _running(command: list[str], log: Path) -> Generator[subprocess.Popen[bytes]
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment,
+            env=_environment(),
             start_new_session=True,
         ) as process,
     ):
@@ -335,6 +418,13 @@ def _running(command: list[str], log: Path) -> Generator[subprocess.Popen[bytes]
                 process.wait(STOP_TIMEOUT_SECONDS)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """Give the environment without what is set for a real pipeline."""
+    mine = ("CELONIS_", "DBT_", "MELTANO_", "REPORT_", "TAP_CELONIS_AUDIT_", "TARGET_POSTGRES_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    return environment | {"MELTANO_CLI_DISABLE_VERSION_CHECK": "true"}
 
 
 @contextlib.contextmanager

@@ -71,23 +71,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--days",
         type=_days,
-        default=30,
+        default=os.environ.get("REPORT_DAYS") or "30",
         metavar="N",
-        help="how many days the report looks back (default: 30)",
+        help="how many days the report looks back (default: REPORT_DAYS, or 30)",
     )
     parser.add_argument(
         "--state",
         type=Path,
+        default=os.environ.get("REPORT_STATE") or None,
         metavar="FILE",
         help="the state of the tap, as `meltano state get` prints it, to show until when it has"
-        " proven that everything was copied",
+        " proven that everything was copied (default: REPORT_STATE)",
     )
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("output", "report.html"),
+        default=os.environ.get("REPORT_OUTPUT") or "output/report.html",
         metavar="FILE",
-        help="the page (default: output/report.html)",
+        help="the page (default: REPORT_OUTPUT, or output/report.html)",
     )
     return parser
 

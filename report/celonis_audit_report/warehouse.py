@@ -154,6 +154,8 @@ def postgres_database(settings: Mapping[str, str], schema: str) -> Connection:
             password=settings.get("TARGET_POSTGRES_PASSWORD"),
             dbname=settings.get("TARGET_POSTGRES_DATABASE"),
             autocommit=True,
+            sslmode=_tls_mode(settings),
+            sslrootcert=settings.get("TARGET_POSTGRES_SSL_CERTIFICATE_AUTHORITY") or None,
             options="-c default_transaction_read_only=on -c timezone=UTC",
         )
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
@@ -164,6 +166,13 @@ def postgres_database(settings: Mapping[str, str], schema: str) -> Connection:
             " is."
         ) from error
     return connection
+
+
+def _tls_mode(settings: Mapping[str, str]) -> str:
+    """Give the mode that the target has, and dbt as well."""
+    if settings.get("TARGET_POSTGRES_SSL_ENABLE", "").lower() != "true":
+        return "prefer"
+    return settings.get("TARGET_POSTGRES_SSL_MODE") or "verify-full"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a database gives
