@@ -63,9 +63,11 @@ class Environment:
     def _make(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         uv, python, pins = _uv(), str(self.python), str(self.requirements)
+        python, pins = str(self.python), str(self.requirements)
+        install = [uv(), "pip", "install", "--quiet", "--compile-bytecode"]
         for command in (
-            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", pins],
+            [uv(), "venv", "--quiet", "--python", sys.executable, str(folder)],
+            [*install, "--python", python, "-r", pins],
         ):
             subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT_SECONDS)
         (folder / "complete").touch()
@@ -85,9 +87,14 @@ class Environment:
 HERE = Environment(None)
 
 
-def _uv() -> str:
+def uv() -> str:
+    """Find uv, which installs.
+
+    Raises:
+        RuntimeError: There is none.
+    """
     own = BENCH.parent / ".tools" / "bin" / "uv"
-    uv = str(own) if own.exists() else shutil.which("uv")
-    if uv is None:
-        raise RuntimeError("uv is needed to install the peers: run make install")
-    return uv
+    found = str(own) if own.exists() else shutil.which("uv")
+    if found is None:
+        raise RuntimeError("uv is needed to install what is compared: run make install")
+    return found

@@ -86,7 +86,9 @@ def test_what_is_run_on_the_wheel_needs_the_wheel_only() -> None:
     names = {re.split(r"[^\w-]", each, maxsplit=1)[0].replace("-", "_") for each in needed}
     ours = {path.stem for path in (ROOT / "tests").glob("*.py")} | {PACKAGE}
     known = names | ours | sys.stdlib_module_names
-    pattern = re.compile(r"^(ROOT|(from|import) (bench|demo|examples|hub|meltano|psycopg))\b", re.M)
+    pattern = re.compile(
+        r"^(ROOT|(from|import) (bench|demo|examples|hub|meltano|psycopg))\b", re.MULTILINE
+    )
     assert pattern.pattern in (ROOT / "Makefile").read_text(encoding="utf-8")
     for path in (ROOT / "tests").glob("test_*.py"):
         if not pattern.search(path.read_text(encoding="utf-8")):
