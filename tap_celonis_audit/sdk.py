@@ -8,7 +8,8 @@
   write it into the state, and compare it with a ``start_date`` that may be relative here.
 * What is done for each record (`Stream._sync_records`, `Stream._process_record`): the SDK looks for
   children, asks for each value whether it is selected, takes each record through its maps and
-  encodes it alone; most runs have nothing of that, and then it is most of the work.
+  encodes it alone; most runs have nothing of that, and then it is most of the work. Where a map
+  fails (`Stream._write_record_message`), it lets Python quote the value.
 * The message that a new version of a table is there (`Stream._write_activate_version_message`): the
   SDK writes it before the first record, and a run that fails after it would leave an empty table.
 * Validation of the configuration (`Tap._validate_config`): the SDK quotes wrong values, secrets
@@ -16,6 +17,8 @@
 * `Tap.sync_all`, which is declared final: one stream that fails must not keep the others from
   running, and the run must fail in the end.
 * The command's configuration (`_ConfigInput`): see `Tap.cb_config`.
+* What is said of an exception that nobody foresaw (`SingerCommand.excepthook`): the SDK quotes it,
+  and values of records with it.
 * Termination (`Tap._handle_termination`): the SDK ends with status 0, and writes a STATE message
   wherever it is, in the middle of a line too.
 """
@@ -31,6 +34,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
@@ -40,8 +44,9 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 import msgspec
 import singer_sdk
 from singer_sdk.batch import Batcher
+from singer_sdk.cli import plugin_cli
 from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.exceptions import ConfigValidationError, MappingError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
@@ -58,7 +63,7 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-    from types import FrameType
+    from types import FrameType, TracebackType
 
     import click
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
@@ -78,6 +83,8 @@ YOUNG_OBJECTS = 10_000
 #: Threads that wait for answers get their turn so often while records are worked on; Python's
 #: default, five times as long, is a tenth of the time that an answer takes, and is lost many times.
 SWITCH_SECONDS = 0.001
+#: How much of a stack is shown of a failure that nobody foresaw.
+_PLACES = 12
 
 
 class Stream(singer_sdk.Stream):
@@ -168,6 +175,17 @@ class Stream(singer_sdk.Stream):
                 counter.increment(len(rows))
         self._finalize_state(self.stream_state)
         self._write_state_message()
+
+    @override
+    def _write_record_message(self, record: Record) -> None:
+        try:
+            super()._write_record_message(record)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # An expression of the user's met a value that it was not made for; Python quotes it.
+            raise TapError(
+                f"{self.name}: stream_maps fails for a record ({type(error).__name__}). Let its "
+                "expressions stand any value: fields may be missing."
+            ) from None
 
     @override
     def _process_record(
@@ -317,12 +335,40 @@ class Command(SingerCommand):
                 self.logger.error(line)  # noqa: TRY400 -- no traceback for a setting
         except TapError as error:
             self.logger.error(error)  # noqa: TRY400 -- no traceback for what a user can mend
+        except MappingError:
+            # The SDK's message quotes the expression, in which there may be a secret.
+            self.logger.error(  # noqa: TRY400 -- as above
+                "stream_maps holds something that is no map or no expression. Compare it with "
+                "https://sdk.meltano.com/en/latest/stream_maps.html"
+            )
         sys.exit(1)
+
+    @override
+    def excepthook(
+        self,
+        exc_type: type[BaseException],
+        exc_value: BaseException,
+        exc_traceback: TracebackType | None,
+    ) -> None:
+        # What an exception says may be a part of a record; where it was raised never is.
+        if issubclass(exc_type, KeyboardInterrupt):
+            super().excepthook(exc_type, exc_value, exc_traceback)
+            return
+        places = [
+            f"{Path(place.filename).name}:{place.lineno}"
+            for place in reversed(traceback.extract_tb(exc_traceback))
+        ]
+        self.logger.error(
+            "Unforeseen failure: %s at %s. Please report this.",
+            exc_type.__name__,
+            " < ".join(places[:_PLACES]),
+        )
 
 
 class Tap(singer_sdk.Tap):
     """A tap that runs every stream that can run, says what is wrong, and ends as it should."""
 
+    stream_names: ClassVar[tuple[str, ...]]
     message_writer_class = LineWriter
     message_writer: LineWriter
 
@@ -330,6 +376,15 @@ class Tap(singer_sdk.Tap):
     def failures(self) -> dict[str, str]:
         """What went wrong, by stream."""
         return {}
+
+    @plugin_cli
+    @override
+    def cli(cls: type[Tap]) -> click.Command:  # noqa: N805 -- the decorator gives the class
+        for name in (f"{cls._env_var_prefix}LOGLEVEL", "LOGLEVEL"):
+            level = os.environ.get(name, "").upper()
+            if level and level not in logging.getLevelNamesMapping():
+                sys.exit(f"{name} must be one of DEBUG, INFO, WARNING, ERROR.")
+        return super().cli
 
     @classmethod
     @override
@@ -431,7 +486,7 @@ class Tap(singer_sdk.Tap):
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
         self._config = read_texts(self._config, schema)
-        found = problems(self._config, schema)
+        found = problems(self._config, schema, streams=self.stream_names)
         # The SDK's validator fills in the defaults as it goes.
         list(JSONSchemaValidator(schema).iter_errors(self._config))
         if found and raise_errors:

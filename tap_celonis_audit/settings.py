@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import fnmatch
 import ipaddress
 import json
 import re
@@ -22,7 +23,7 @@ from singer_sdk import typing as th
 from tap_celonis_audit.windows import BEGINNING, parse_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _WAYS = "app_key; api_key; client_id with client_secret"
 _TYPES: dict[str, tuple[str, type]] = {
@@ -302,12 +303,15 @@ class Settings:
         )
 
 
-def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+def problems(
+    config: Mapping[str, Any], schema: Mapping[str, Any], *, streams: Collection[str] = ()
+) -> list[str]:
     """Say what is wrong with a configuration: one line each, each with what to do.
 
     Args:
         config: The configuration as given.
         schema: JSON schema of all settings, the SDK's own included.
+        streams: What streams there are.
     """
     found = list(_shape_problems(config, schema["properties"]))
     if not any(line.startswith("api_url") for line in found):
@@ -317,6 +321,7 @@ def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     found += _bundle_problems(config)
     found += _pseudonymization_problems(config)
     found += _batch_problems(config)
+    found += _map_problems(config, streams)
     return found
 
 
@@ -503,6 +508,19 @@ def _batch_problems(config: Mapping[str, Any]) -> Iterator[str]:
     if config.get("emit_activate_version_messages"):
         # Batches do not say of which version their rows are: all of them would be removed.
         yield "emit_activate_version_messages does not work with batch_config. Remove one."
+
+
+def _map_problems(config: Mapping[str, Any], streams: Collection[str]) -> Iterator[str]:
+    maps = config.get("stream_maps")
+    if not streams or not isinstance(maps, dict):
+        return
+    for alias, stream_map in maps.items():
+        source = stream_map.get("__source__", alias) if isinstance(stream_map, dict) else alias
+        if source != "__else__" and not fnmatch.filter(streams, str(source)):
+            # What it should hide or drop would be copied.
+            near = difflib.get_close_matches(str(source), streams, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(streams)}."
+            yield f"{json.dumps(source)} in stream_maps is not a stream of this tap: {hint}"
 
 
 def _pseudonymization_problems(config: Mapping[str, Any]) -> Iterator[str]:

@@ -33,6 +33,7 @@ class TapCelonisAudit(sdk.Tap):
 
     name = "tap-celonis-audit"
     config_jsonschema: ClassVar[dict[str, Any]] = SCHEMA
+    stream_names: ClassVar[tuple[str, ...]] = tuple(stream.name for stream in STREAMS)
 
     @cached_property
     def settings(self) -> Settings:

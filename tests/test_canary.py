@@ -6,9 +6,7 @@ import ast
 import base64
 import itertools
 import json
-import os
 import re
-import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from command import COMMAND, Command, Finished, spellings
+from projects import Project, quiet_variables
 from ruamel.yaml import YAML
 from wire import Authority, Wire, tls_sandbox
 
@@ -25,6 +24,7 @@ from tap_celonis_audit import errors
 from tap_celonis_audit.errors import VERDICTS
 from tap_celonis_audit.sandbox import Answer, Fault, Request, Sandbox
 from tap_celonis_audit.sandbox.access import Credentials
+from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
     import socket
@@ -386,6 +386,48 @@ def test_nobody_is_told_a_secret_who_cannot_prove_who_it_is(
     assert "ca_bundle" in line
 
 
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("int(user_id)", "audit_logs: stream_maps fails for a record (ValueError)"),
+        ("user_id + 7", "audit_logs: stream_maps fails for a record (TypeError)"),
+        ("message['x']", "audit_logs: stream_maps fails for a record (KeyError)"),
+        (f"md5(user_id + nothing + '{SECRETS['api_key'][:10]}')", "no map or no expression"),
+    ],
+)
+def test_a_map_that_fails_quotes_neither_the_record_nor_itself(
+    tmp_path: Path, expression: str, says: str
+) -> None:
+    good = Credentials.of(1).app_key
+    config = {"app_key": good, "stream_maps": {"audit_logs": {"x": expression}}}
+    finished, _ = fail(Case("", config=config), tmp_path)
+    assert finished.status == 1
+    assert says in finished.err
+    assert "Traceback" not in finished.err
+    assert_silent(finished.err)
+    assert SECRETS["api_key"][:10] not in finished.err
+
+
+def test_a_defect_is_told_by_its_place_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process of the command would need a defect to be built in: so here, the hook alone."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    command = TapCelonisAudit.get_singer_command()
+    try:
+        try:
+            int(PEOPLE[0])
+        except ValueError as error:
+            raise KeyError(SECRETS["app_key"], PEOPLE) from error
+    except KeyError as error:
+        command.excepthook(type(error), error, error.__traceback__)
+    (line,) = caplog.messages
+    assert line.startswith("Unforeseen failure: KeyError at test_canary.py:")
+    assert line.endswith(". Please report this.")
+    assert_silent(caplog.text)
+    assert_in_troubleshooting(line)
+
+
 def interrupt(at: int) -> Callable[[Sandbox, Request], Answer | None]:
     """Let the requests fail from a certain one on."""
     count = itertools.count(1)
@@ -467,16 +509,25 @@ for message in map(json.loads, sys.stdin):
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class Watched(Project):
     """A project of the real Meltano, whose plugins write down what they are given."""
 
-    folder: Path
     seen: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Self:
+    def make(cls, folder: Path, sandbox: Sandbox) -> Self:
         """Take the tap's definition as it is shipped."""
-        project = cls(folder / "project", folder / "seen")
+        secrets = {
+            "TAP_CELONIS_AUDIT_API_URL": sandbox.url,
+            "TAP_CELONIS_AUDIT_APP_KEY": SECRETS["app_key"],
+            "TAP_CELONIS_AUDIT_PSEUDONYMIZATION": "hmac-sha256",
+            "TAP_CELONIS_AUDIT_PSEUDONYMIZATION_KEY": SECRETS["pseudonymization_key"],
+        }
+        project = cls(
+            folder / "project",
+            quiet_variables(folder / "project/meltano.db") | secrets,
+            folder / "seen",
+        )
         project.folder.mkdir()
         project.seen.mkdir()
         tap = YAML(typ="safe").load(REPOSITORY / "meltano.yml")["plugins"]["extractors"][0]
@@ -484,8 +535,7 @@ class Project:
         tap["executable"] = "./tap"
         target = {"name": "target-null", "namespace": "target_null", "executable": "./target"}
         content = {
-            "default_environment": "prod",
-            "environments": [{"name": "prod"}],
+            "environments": [{"name": "sandbox"}],
             "plugins": {"extractors": [tap], "loaders": [target]},
             "send_anonymous_usage_stats": False,
         }
@@ -498,29 +548,11 @@ class Project:
             spy.chmod(0o755)
         return project
 
-    def run(self, sandbox: Sandbox, level: str, *arguments: str) -> tuple[int, str]:
-        """Run Meltano; give its exit status, and what it says."""
-        mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "PYTHONDONTWRITEBYTECODE")
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(mine)},
-            "MELTANO_CLI_LOG_LEVEL": level,
-            "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-            "TAP_CELONIS_AUDIT_API_URL": sandbox.url,
-            "TAP_CELONIS_AUDIT_APP_KEY": SECRETS["app_key"],
-            "TAP_CELONIS_AUDIT_PSEUDONYMIZATION": "hmac-sha256",
-            "TAP_CELONIS_AUDIT_PSEUDONYMIZATION_KEY": SECRETS["pseudonymization_key"],
-        }
-        finished = subprocess.run(
-            [MELTANO, *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        return finished.returncode, finished.stdout
+    def said(self, status: int, level: str, *arguments: str) -> str:
+        """Run Meltano at this level; give what it says."""
+        result = self.meltano(*arguments, MELTANO_CLI_LOG_LEVEL=level)
+        assert result.returncode == status, result.stderr
+        return result.stdout + result.stderr
 
     def assert_nothing_is_left(self, told: Iterable[str]) -> None:
         """Search what Meltano keeps: logs, state, configuration."""
@@ -548,20 +580,17 @@ def test_meltano_hands_secrets_to_its_plugins_and_tells_them_to_nobody_else(
     """As SECURITY.md says it."""
     credentials = replace(Credentials.of(1), app_key=SECRETS["app_key"])
     monkeypatch.setattr(Credentials, "of", lambda _: credentials)
-    project = Project.make(tmp_path)
     pipeline = ("run", "--full-refresh", "tap-celonis-audit", "target-null")
     with Sandbox(days=0, now=NOW) as sandbox:
         for number, person in enumerate(PEOPLE):
             at = f"2026-02-28T10:00:0{number}.000Z"
             sandbox.audit.add({"userId": f"{UUID} ({person})", "event": person, "timestamp": at})
-        status, usual = project.run(sandbox, "info", *pipeline)
-        assert status == 0, usual
+        project = Watched.make(tmp_path, sandbox)
+        usual = project.said(0, "info", *pipeline)
         project.assert_nothing_is_left((*SECRETS.values(), *PEOPLE, UUID))
-        status, copied = project.run(sandbox, "debug", *pipeline)
-        assert status == 0, copied
+        copied = project.said(0, "debug", *pipeline)
         sandbox.hook = lambda _, __: page(HTTPStatus.UNAUTHORIZED)
-        status, failed = project.run(sandbox, "debug", "invoke", "tap-celonis-audit")
-        assert status != 0
+        failed = project.said(1, "debug", "invoke", "tap-celonis-audit")
         assert "refused the credentials (401)" in failed
     assert_silent(usual + failed)
     assert '"RECORD"' not in usual

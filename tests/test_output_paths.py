@@ -158,7 +158,7 @@ BOTH = {"audit_logs", "login_history"}
     [
         {},
         {"stream_maps": {}},
-        {"stream_maps": {"other": {"a": "b"}}},
+        {"stream_maps": {"members": {"who": "email"}}},
         {"stream_map_config": {"salt": "s"}, "faker_config": {"seed": 1}},
         {"flattening_enabled": False, "flattening_max_depth": 2},
         {"flattening_enabled": True, "flattening_max_depth": 0},

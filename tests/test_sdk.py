@@ -34,11 +34,12 @@ REPLACED: dict[tuple[type, type], set[str]] = {
         "_write_starting_replication_value",
         "get_records",
         "_sync_records",
+        "_write_record_message",
         "_process_record",
         "get_batches",
     },
     (sdk.LineWriter, MsgSpecWriter): {"write_message"},
-    (sdk.Command, SingerCommand): {"main"},
+    (sdk.Command, SingerCommand): {"main", "excepthook"},
     (sdk.Tap, singer_sdk.Tap): {
         "cb_config",
         "invoke",
@@ -79,6 +80,7 @@ CODE: dict[tuple[type, str], str] = {
     (PluginBase, "__init__"): "fd7151c29cdb",
     (PluginBase, "_setup_signal_handlers"): "ae0821de0f65",
     (SingerCommand, "invoke"): "7f3d0ea83ec3",
+    (SingerCommand, "excepthook"): "40572b05ed35",
     (MsgSpecWriter, "write_message"): "b53be48fc9fd",
     (StateWriter, "write_state"): "734d44e0548a",
 }

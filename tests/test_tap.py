@@ -1217,6 +1217,18 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, str], str]] = {
     "a switch that is none": (GOOD | {"include_internal_members": "s3cret"}, "true or false"),
     "a number out of range": (GOOD | {"page_size": "0"}, "page_size must be at least 1"),
     "maps that are no JSON": (GOOD | {"stream_maps": "{s3cret"}, "stream_maps"),
+    "a map of no stream": (
+        GOOD | {"stream_maps": '{"audit_log": {"user_id": null}}'},
+        '"audit_log" in stream_maps is not a stream of this tap: did you mean "audit_logs"?',
+    ),
+    "a map that is none": (
+        GOOD | {"stream_maps": '{"audit_logs": 7654321}'},
+        "stream_maps holds something that is no map",
+    ),
+    "no expression": (
+        GOOD | {"stream_maps": '{"audit_logs": {"user_id": "s3cret("}}'},
+        "stream_maps holds something that is no map",
+    ),
     "an unknown host": (
         GOOD | {"api_url": "https://acme.celonis.invalid", "max_retries": "0"},
         "There is no host acme.celonis.invalid",
