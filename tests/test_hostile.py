@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sys
 from bisect import bisect_left
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -190,12 +191,16 @@ def test_deep_nesting_is_copied(tmp_path: Path, pseudonymous: dict[str, str]) ->
     assert [row["message"]["d"] for row in rows(finished)] == list(map(json.loads, deep))
 
 
+#: Since 3.12, Python limits the depth of its own functions and that of C apart.
+C_AND_PYTHON_ARE_ONE = sys.version_info < (3, 12)
+
+
 @pytest.mark.parametrize(
     ("levels", "opening", "closing", "config"),
     [
-        (600, "[", "]", {}),
+        (600 if C_AND_PYTHON_ARE_ONE else 100_000, "[", "]", {}),
         (600, '{"a":', "}", PSEUDONYMOUS),
-        (900, "[", "]", PSEUDONYMOUS),
+        (900 if C_AND_PYTHON_ARE_ONE else 1_500, "[", "]", PSEUDONYMOUS),
         (1_000, '{"a":', "}", {}),
         (100_000, "[", "]", {}),
     ],
