@@ -72,10 +72,11 @@ build: $(UV) ## Build wheel and source distribution into dist
 
 # RESOLUTION=lowest-direct takes the oldest dependencies that pyproject.toml allows. The tests run
 # away from the source, so that they cannot see but the wheel. Those that are about the repository
-# itself, or need what only `make install` brings, stay out: they name its ROOT, or import it.
+# itself, or need what only `make install` brings, stay out: they name its ROOT, or import it, or
+# lie in a folder of their own.
 WHEEL_TESTS := .wheel-tests
 RESOLUTION ?= highest
-REPOSITORY_TESTS = $(shell grep -lE '^(ROOT|(from|import) (bench|demo|examples|hub|meltano|psycopg))\b' \
+WHEEL_TEST_FILES = $(shell grep -LE '^(ROOT|(from|import) (bench|demo|examples|hub|meltano|psycopg))\b' \
 	tests/test_*.py)
 
 .PHONY: check
@@ -86,8 +87,7 @@ check: $(UV) python ## Run the tests on the built wheel (DIST=folder: one that i
 	$(UV) pip install --quiet --python $(WHEEL_TESTS)/.venv --resolution $(RESOLUTION) \
 		--group test --requirements pyproject.toml $(or $(DIST),dist)/*.whl
 	cp -r tests docs pyproject.toml $(WHEEL_TESTS)/
-	cd $(WHEEL_TESTS) && .venv/bin/pytest --numprocesses 2 --dist loadfile \
-		$(addprefix --ignore ,$(REPOSITORY_TESTS))
+	cd $(WHEEL_TESTS) && .venv/bin/pytest --numprocesses 2 --dist loadfile $(WHEEL_TEST_FILES)
 
 .PHONY: release-dry-run
 release-dry-run: build ## Build, and try what was built as a user installs it; publishes nothing
