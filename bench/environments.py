@@ -62,7 +62,6 @@ class Environment:
 
     def _make(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        uv, python, pins = _uv(), str(self.python), str(self.requirements)
         python, pins = str(self.python), str(self.requirements)
         install = [uv(), "pip", "install", "--quiet", "--compile-bytecode"]
         for command in (
