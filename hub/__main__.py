@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,17 @@ from ruamel.yaml import YAML
 HUB = Path(__file__).parent
 ROOT = HUB.parent
 NAME = "tap-celonis-audit"
-# In the hub, a variant is named after the account that the repository belongs to.
-VARIANT = NAME
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+#: Where the source is to be found, once there is such a place: `Repository` in `[project.urls]`.
+REPOSITORY: str = PROJECT.get("urls", {}).get("Repository", "")
+
+
+def variant(repository: str) -> str:
+    """Name the variant, as the hub does, after the account that the repository belongs to."""
+    return repository.split("/")[-2].lower() if repository else NAME
+
+
+VARIANT = variant(REPOSITORY)
 LOGO = f"assets/logos/extractors/{NAME.removeprefix('tap-')}.png"
 ENTRY = HUB / f"_data/meltano/extractors/{NAME}/{VARIANT}.yml"
 MAINTAINERS = HUB / "_data/maintainers.yml"
@@ -32,9 +42,11 @@ def main() -> None:
 def files() -> dict[Path, str]:
     """Return what has to stand in which file."""
     plugin = YAML(typ="safe").load(ROOT / "meltano.yml")["plugins"]["extractors"][0]
-    maintainer = {"label": "tap-celonis-audit maintainers", "name": VARIANT}
+    maintainer = {"label": PROJECT["authors"][0]["name"], "name": VARIANT}
+    if REPOSITORY:
+        maintainer["url"] = REPOSITORY.rpartition("/")[0]
     return {
-        ENTRY: _yaml(entry(about(), plugin)),
+        ENTRY: _yaml(entry(about(), plugin, repository=REPOSITORY)),
         MAINTAINERS: _yaml({VARIANT: maintainer}),
         DEFAULT_VARIANTS: _yaml({"extractors": {NAME: VARIANT}}),
     }
@@ -48,12 +60,13 @@ def about() -> dict[str, Any]:
     return said
 
 
-def entry(about: dict[str, Any], plugin: dict[str, Any]) -> dict[str, Any]:
+def entry(about: dict[str, Any], plugin: dict[str, Any], *, repository: str) -> dict[str, Any]:
     """Put the entry together.
 
     Args:
         about: What the tap says about itself.
         plugin: Its definition in `meltano.yml`, for what the tap does not know.
+        repository: Address of the public repository; empty while there is none.
     """
     own = {setting["name"]: setting for setting in plugin["settings"]}
     settings = (
@@ -75,10 +88,11 @@ def entry(about: dict[str, Any], plugin: dict[str, Any]) -> dict[str, Any]:
         "namespace": plugin["namespace"],
         "pip_url": NAME,
         "quality": "unknown",  # the hub's maintainers rate it
+        **({"repo": repository} if repository else {}),
         "settings": sorted(settings, key=lambda setting: str(setting["name"])),
         "settings_group_validation": [sorted(g) for g in plugin["settings_group_validation"]],
         "supported_python_versions": about["supported_python_versions"],
-        "variant": VARIANT,
+        "variant": variant(repository),
     }
 
 

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from hub import __main__ as hub
 
-# https://github.com/meltano/hub/tree/main/schemas
+# https://github.com/meltano/hub/tree/main/schemas, and how its files are to be written:
+# https://github.com/meltano/hub/blob/main/.yamllint.yaml
 REQUIRED = {"name", "namespace", "variant", "quality"}
 ALLOWED = REQUIRED | {
     "capabilities",
@@ -81,6 +82,17 @@ def test_the_keys_are_those_of_the_hub(entry: dict[str, Any]) -> None:
     assert entry.keys() <= ALLOWED
     assert hub.ENTRY.stem == entry["variant"]
     assert hub.ENTRY.parent.name == entry["name"]
+
+
+def test_the_entry_names_the_repository_once_there_is_one(about: dict[str, Any]) -> None:
+    """The hub takes no entry without `repo`; it is said in pyproject.toml."""
+    plugin = YAML(typ="safe").load(hub.ROOT / "meltano.yml")["plugins"]["extractors"][0]
+    address = "https://github.com/Acme-Data/tap-celonis-audit"
+    named = hub.entry(about, plugin, repository=address)
+    assert list(named) == sorted(named)
+    assert (named["repo"], named["variant"]) == (address, "acme-data")
+    without = hub.entry(about, plugin, repository="")
+    assert named.keys() - without.keys() == {"repo"}
 
 
 def test_everything_is_in_alphabetical_order(entry: dict[str, Any]) -> None:
