@@ -229,7 +229,7 @@ def _seconds(text: str, date: str) -> float | None:
             return value
         moment = value / 1000 if value >= _EPOCH_MS else value
     now = instant(date)
-    return max(0.0, moment - (time.time() if now is None else now))
+    return min(_EPOCH, max(0.0, moment - (time.time() if now is None else now)))
 
 
 def instant(text: str) -> float | None:

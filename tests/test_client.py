@@ -252,7 +252,7 @@ def test_a_rate_limit_without_a_time_is_backed_off_from(
     assert sum(naps) <= 1 + 2 + 4 + 8
 
 
-@pytest.mark.parametrize("reset", ["901", "86400", "9e8"])
+@pytest.mark.parametrize("reset", ["901", "86400", "9e8", "1e308"])
 def test_a_rate_limit_of_hours_ends_the_run(
     sandbox: Sandbox, client: Client, naps: list[float], reset: str
 ) -> None:

@@ -93,6 +93,10 @@ def refuse(pace: Pace, seconds: float | None = None, *, burst: int = 1) -> None:
         ({RESET: "7", "Retry-After": "12"}, 7),
         ({RESET: "soon", "Retry-After": "12"}, 12),
         ({"Retry-After": "Mon, 1 Jan 99999 00:00:00 GMT"} | DATE, None),
+        # However absurd, it can be added to a date.
+        ({RESET: "1e308"} | DATE, 1e9),
+        ({RESET: "9" * 300} | DATE, 1e9),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 -2300"} | DATE, 1e9),
     ],
 )
 def test_how_long_to_wait_is_read(headers: dict[str, str], seconds: float | None) -> None:
