@@ -35,6 +35,11 @@ MAX_PAGE_SIZE = 200
 MAX_LIMIT = 500
 #: Where an answer is too large, the next ones have this fraction of its records.
 _FEWER = 4
+#: No log has so many records, and no count so many digits.
+_ABSURD = 10**18
+_DIGITS = 19
+#: Longer page tokens are none: they go into a URL.
+_MAX_TOKEN = 4_096
 #: So many answers that fit, and more records are tried again.
 _CALM = 24
 
@@ -206,8 +211,10 @@ def make_link(body: Mapping[str, Any] | None, *, path: str, weight: int = 0) -> 
     if body is None:
         return Link([], None)
     token = body.get("nextPageToken")
-    if token is not None and not isinstance(token, str):
-        raise TapError(f"Celonis answers {path} with a page token that is no text.")
+    if token is not None and not (
+        isinstance(token, str) and token.isprintable() and len(token) <= _MAX_TOKEN
+    ):
+        raise TapError(f"Celonis answers {path} with a page token that cannot be used.")
     return Link(_records(body, path), token or None, _natural(body.get("totalCount")), weight)
 
 
@@ -222,9 +229,11 @@ def _records(body: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
 
 
 def _natural(value: object) -> int | None:
-    """Read a count, as a number or as text; None if it is none."""
+    """Read a count, as a number or as text; None if it is none. Absurd ones are all the same."""
     if isinstance(value, str) and value.isdecimal():
-        value = int(value)
+        value = int(value[:_DIGITS])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and value >= 0 and value is not True else None
+    if isinstance(value, int) and value >= 0 and value is not True:
+        return min(value, _ABSURD)
+    return None

@@ -306,3 +306,31 @@ def test_what_does_not_end_is_ended(tmp_path: Path, what: str) -> None:
     assert "owned" not in finished.err
     assert says in finished.err
     assert len(wire.heads) == (2 if "breaking" in says else 1)
+
+
+ODD_ENVELOPES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a huge token": ("v2", {"nextPageToken": "x" * MEGABYTE}, "a page token that cannot be used"),
+    "an odd token": ("v2", {"nextPageToken": "\x1b[31m\r\n"}, "a page token that cannot be used"),
+    "half a pair": ("v2", {"nextPageToken": "\ud800"}, "a page token that cannot be used"),
+    "a number": ("v2", {"nextPageToken": 7}, "a page token that cannot be used"),
+    "a huge count": ("v1", {"totalCount": 1e300}, "cannot be read completely"),
+    "a long count": ("v1", {"totalCount": "9" * 5_000}, "cannot be read completely"),
+    "no list": ("v1", {"content": {"a": 1}}, "without a list of records"),
+}
+
+
+@pytest.mark.parametrize("what", ODD_ENVELOPES)
+def test_an_odd_envelope_is_refused_by_name(tmp_path: Path, what: str) -> None:
+    version, odd, says = ODD_ENVELOPES[what]
+    record = json.loads(event(0)[1])
+    body = json.dumps({"content": [record], "totalCount": 1} | odd).encode()
+    answer = Answer(HTTPStatus.OK, {"content-type": "application/json"}, body)
+    with Sandbox(days=0, now=NOW) as sandbox:
+        sandbox.hook = lambda _, request: answer if "audit" in request.path else None
+        command = Command.of(
+            tmp_path, sandbox, app_key=sandbox.app_key, audit_api_version=version, max_retries=0
+        )
+        finished = command.run(debug=True)
+    assert finished.status == 1
+    assert_untouched(finished.err)
+    assert says in finished.err
