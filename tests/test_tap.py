@@ -896,7 +896,7 @@ class TestFailures:
         team.hook = revoke
         try:
             # One after the other: a retry must not be what the next revocation meets.
-            output = sync(team, page_size=10, max_parallel_requests=1, **oauth).check()
+            output = sync(team, page_size=5, max_parallel_requests=1, **oauth).check()
         finally:
             team.hook = None
         assert stamps(output, "audit_logs") == truth(team.audit.visible)
