@@ -335,18 +335,14 @@ def _load_what_is_new(team: Team, warehouse: Warehouse) -> None:
 
 def _report(team: Team) -> None:
     _title("Build the models, and make a report that answers an auditor's questions")
-    with _timed([*MELTANO, *STATE]):
-        state = subprocess.run(
-            [*MELTANO, *STATE], env=_environment(), check=True, capture_output=True
-        ).stdout
-    (WORK / "state.json").write_bytes(state)
+    _meltano(STATE, output=WORK / "state.json")
     _meltano(MODELS)
     page = _Page(PAGE.read_text(encoding="utf-8"))
     print(f"\n  What is planted in the team, and what the report says of it ({page.verdict})")
     found = []
     for story in team.stories():
         told = [text for kind, text in page.findings if kind == FINDINGS[story["kind"]]]
-        (text,) = [text for text in told if story["email"] in text] or [None]
+        text = next((text for text in told if story["email"] in text), None)
         if text is None:
             raise DemoError(f"the report does not tell of {story['kind']} ({story['email']}).")
         found.append((story["kind"], text))
@@ -386,9 +382,9 @@ class _Page(HTMLParser):
             self.findings[-1] = kind, text + data
 
 
-def _meltano(arguments: list[str]) -> None:
+def _meltano(arguments: list[str], *, output: Path = LOG) -> None:
     command = [*MELTANO, *arguments]
-    with _timed(command), _running(command, LOG) as process:
+    with _timed(command), _running(command, LOG, output=output) as process:
         status = process.wait()
     if status:
         print(f"\n  The end of {LOG}:", *_tail(LOG), sep="\n  ")
@@ -396,15 +392,18 @@ def _meltano(arguments: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], log: Path) -> Generator[subprocess.Popen[bytes]]:
+def _running(
+    command: list[str], log: Path, *, output: Path | None = None
+) -> Generator[subprocess.Popen[bytes]]:
     """Run a command with all its children in a group of their own, and end them all."""
     with (
-        log.open("ab") as output,
+        log.open("ab") as complaints,
+        (output or log).open("ab") as said,
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=said,
+            stderr=complaints,
             env=_environment(),
             start_new_session=True,
         ) as process,

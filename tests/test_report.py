@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from outputs import run_tap
+from projects import Project, quiet_variables
 from warehouses import Files, Row, Tables, Warehouse
 
 from bench.environments import Environment
@@ -514,6 +515,17 @@ class TestWhatCanGoWrong:
         assert complaint in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
         assert [*tmp_path.iterdir()] == []
+
+    def test_meltano_makes_it(self, files: Warehouse, page: Page) -> None:
+        project = Project(ROOT, quiet_variables(files.folder / "meltano.db") | files.environment)
+        output = files.folder / "by_meltano.html"
+        variables = {"REPORT_OUTPUT": output, "REPORT_STATE": files.folder / "state.json"}
+        project.run(
+            "report-duckdb:build",
+            REPORT_DUCKDB_SCHEMA=files.schema,
+            **{name: str(value) for name, value in variables.items()},
+        )
+        assert output.read_text(encoding="utf-8") == page.text
 
     def test_models_that_are_not_built(self, files: Warehouse) -> None:
         done = make_report(files, "--output", "other.html", DBT_SCHEMA="main")

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-import vl_convert
+import vl_convert  # type: ignore[import-not-found] # ty: ignore[import-not-found] # only in its own environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

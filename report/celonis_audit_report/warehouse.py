@@ -6,7 +6,7 @@ from decimal import Decimal
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-import duckdb
+import duckdb  # type: ignore[import-not-found] # ty: ignore[import-not-found] # only in its own environment
 import psycopg
 from psycopg import sql
 

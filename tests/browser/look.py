@@ -10,8 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+# Both are in an environment of their own.
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-not-found] # ty: ignore[import-not-found]
+from playwright.sync_api import (  # type: ignore[import-not-found] # ty: ignore[import-not-found]
+    Browser,
+    Dialog,
+    Page,
+    sync_playwright,
+)
 
 SCREENS = {"desktop": (1280, 900), "phone": (360, 780)}
 SCHEMES = ("light", "dark")
@@ -67,9 +73,14 @@ def look_once(
     page = context.new_page()
     said: list[str] = []
     asked: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        said.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", refuse)
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     page.screenshot(path=shots / f"{screen}-{scheme}.png")
@@ -126,7 +137,7 @@ def try_table(page: Page) -> dict[str, Any]:
 
 def says(page: Page, name: str | None) -> str:
     """Give what the filter says of itself."""
-    return page.locator(f"output[for={name}-filter]").inner_text()
+    return str(page.locator(f"output[for={name}-filter]").inner_text())
 
 
 def press_tab(page: Page) -> list[str]:
