@@ -114,9 +114,8 @@ class Warehouse:
             columns = tuple(column[0] for column in cursor.description)
             rows = tuple(tuple(map(_plain, row)) for row in cursor.fetchall())
         except (duckdb.Error, psycopg.Error) as error:
-            reason = str(error).strip().partition("\n")[0]
             raise WarehouseError(
-                f"The query {name} failed: {reason}. Build the models first, with dbt build in"
+                f"The query {name} failed: {_reason(error)}. Build the models first, with dbt build in"
                 " transform, and say where they are (--target, --schema)."
             ) from error
         definitions = {"" if key == "definition" else key: value for key, value in head.items()}
@@ -134,7 +133,7 @@ def duckdb_file(path: str, schema: str) -> Connection:
         connection.execute(f"SET schema = '{schema.replace(chr(39), 2 * chr(39))}'")
     except duckdb.Error as error:
         raise WarehouseError(
-            f"DuckDB cannot read the models in {path}: {str(error).strip().partition(chr(10))[0]}."
+            f"DuckDB cannot read the models in {path}: {_reason(error)}."
             " DBT_DUCKDB_PATH and DBT_SCHEMA say where they are."
         ) from error
     return connection
@@ -161,11 +160,16 @@ def postgres_database(settings: Mapping[str, str], schema: str) -> Connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
     except psycopg.Error as error:
         raise WarehouseError(
-            f"PostgreSQL cannot be reached: {str(error).strip().partition(chr(10))[0]}. The"
+            f"PostgreSQL cannot be reached: {_reason(error)}. The"
             " variables TARGET_POSTGRES_HOST, _PORT, _USER, _PASSWORD and _DATABASE say where it"
             " is."
         ) from error
     return connection
+
+
+def _reason(error: Exception) -> str:
+    """Give what a database says first."""
+    return str(error).strip().partition("\n")[0].removesuffix(".")
 
 
 def _tls_mode(settings: Mapping[str, str]) -> str:

@@ -135,7 +135,8 @@ silent_days as (
         cast(null as text) as email,
         log as subject,
         cast(null as text) as evidence_id,
-        log || ' has no event on ' || count(*) || ' days that usually have some' as summary
+        log || ' has no event on ' || count(*)
+        || case when count(*) = 1 then ' day' else ' days' end || ' that usually have some' as summary
     from {{ ref('log_days') }}
     where is_silent
     group by team, log
