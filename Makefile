@@ -57,7 +57,8 @@ audit: $(UV) ## Compare the locked dependencies with the known vulnerabilities
 	else exit $$status; fi
 
 .PHONY: test
-test: lint browser ## Check style and types, and run all tests
+# Tests run side by side, and several of them need dbt or the report.
+test: lint browser dbt .report/bin/celonis-audit-report ## Check style and types, and run all tests
 	$(RUN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: hub

@@ -115,8 +115,8 @@ class Warehouse:
             rows = tuple(tuple(map(_plain, row)) for row in cursor.fetchall())
         except (duckdb.Error, psycopg.Error) as error:
             raise WarehouseError(
-                f"The query {name} failed: {_reason(error)}. Build the models first, with dbt build in"
-                " transform, and say where they are (--target, --schema)."
+                f"The query {name} failed: {_reason(error)}. Build the models first, with dbt build"
+                " in transform, and say where they are (--target, --schema)."
             ) from error
         definitions = {"" if key == "definition" else key: value for key, value in head.items()}
         return Answer(name, title, definitions, query, columns, rows)
