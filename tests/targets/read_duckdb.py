@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-import duckdb  # ty: ignore[import-not-found] # only in its own environment
+import duckdb  # type: ignore[import-not-found] # ty: ignore[import-not-found] # only in its own environment
 
 
 def main(file: str, schema: str) -> None:
