@@ -314,23 +314,6 @@ def test_reading_again_what_retention_may_have_deleted(monkeypatch: pytest.Monke
     assert lost == 150
 
 
-def test_looking_behind_a_full_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A count may be capped at the size of a page."""
-
-    def make() -> Copy:
-        world = World(count="capped:200")
-        world.tie(500, (NOON_S - DAY) * 1000)
-        copy = Copy(world)
-        copy.run()
-        return copy
-
-    with pytest.raises(TapError, match="cannot be read completely"):
-        make()
-    monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False)
-    lost, *_ = misses(make)
-    assert lost == 300
-
-
 def test_counting_from_before_the_first_second_that_is_watched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

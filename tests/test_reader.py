@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,12 +25,19 @@ pytestmark = pytest.mark.usefixtures("parallel")
 
 DAY = 86_400
 KNOBS = list(itertools.product(ORDERS, BOUNDS, PRECISIONS))
+#: A longer soak: make soak
+SEEDS = range(max(6, int(os.environ.get("SOAK", "0")) // 200))
 
 
 def busy_world(order: Order, bounds: Bounds, precision: Precision, seed: int) -> World:
     """Ordinary days, and groups in one millisecond around the size of a page."""
     world = World(order=order, bounds=bounds, precision=precision, seed=seed)
     world.fill(900, NOON_S - 20 * DAY, NOON_S)
+    groups(world)
+    return world
+
+
+def groups(world: World) -> None:
     world.tie(199, (NOON_S - 2 * DAY) * 1000, name="a")
     world.tie(200, (NOON_S - 3 * DAY) * 1000 + 999, name="b")
     world.tie(201, (NOON_S - 4 * DAY) * 1000 + 5, name="c")
@@ -36,7 +45,33 @@ def busy_world(order: Order, bounds: Bounds, precision: Precision, seed: int) ->
     world.tie(1000, (NOON_S - 6 * DAY) * 1000, name="e")
     world.tie(2, (NOON_S - 7 * DAY) * 1000 + 1, name="twins", twins=True)
     world.tie(3, (NOON_S - 8 * DAY) * 1000 + 999, name="triplets", twins=True)
-    return world
+
+
+@pytest.mark.parametrize("limit", [3, 20, 50])
+@pytest.mark.parametrize(("order", "bounds", "precision"), KNOBS)
+def test_no_seed_makes_a_difference(
+    order: Order, bounds: Bounds, precision: Precision, limit: int
+) -> None:
+    """Many small worlds: events crowd in a few seconds, many of them twins; then late ones come."""
+    for seed in SEEDS:
+        world = World(order=order, bounds=bounds, precision=precision, seed=seed)
+        chance = world.random
+        for number in range(chance.randint(1, 12)):
+            at_s = NOON_S - chance.choice([3_600, 2 * DAY]) - chance.randrange(20)
+            at_ms = at_s * 1000 + chance.choice([0, 1, 500, 999])
+            # More identical ones than fit on a page are beyond proof where their order moves.
+            twins = order != "shuffled" and chance.random() < 0.3
+            size = chance.randint(1, max(1, limit // 3) if twins else 2 * limit)
+            world.tie(size, at_ms, name=number, twins=twins)
+        copy = Copy(world, page_size=limit)
+        copy.run()
+        copy.check()
+        for number in range(chance.randint(1, 4)):
+            world.log.add(record((NOON_S - 3_600 - chance.randrange(20)) * 1000, f"late-{number}"))
+        world.clock.advance(seconds=chance.choice([1, 300, 3_600]))
+        copy.run()
+        copy.check()
+        assert copy.run() == []
 
 
 @pytest.mark.parametrize(("order", "bounds", "precision"), KNOBS)
@@ -72,7 +107,7 @@ def test_ids_do_not_depend_on_the_page_size(page_size: int) -> None:
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "unstable"])
 @pytest.mark.parametrize("millisecond", [0, 1, 999])
-@pytest.mark.parametrize("number", [199, 200, 201, 400])
+@pytest.mark.parametrize("number", [199, 200, 201, 400, 1000])
 def test_groups_at_the_border_of_a_window(order: Order, millisecond: int, number: int) -> None:
     border = NOON_S - 7_200
     world = World(order=order)
@@ -112,6 +147,20 @@ def test_a_server_that_sends_smaller_pages_than_asked_for(limit: int) -> None:
     copy = Copy(world)
     copy.run()
     copy.check()
+
+
+def test_a_server_that_sends_smaller_pages_and_does_not_say_so() -> None:
+    """A page that is not full is the last one only if nothing comes behind it."""
+    for count in ("exact", "missing"):
+        world = World(max_page_size=50, count=count)
+        world.fill(700, NOON_S - 3 * DAY, NOON_S)
+
+        def fetch(first: int, last: int, number: int, size: int, world: World = world) -> Page:
+            return replace(world.fetch(first, last, number, size), limit=size)
+
+        reader = Reader(fetch, parse, name="x", page_size=200)
+        events = [event for each in reader.read(NOON_S - 4 * DAY, NOON_S) for event in each.events]
+        assert len(events) == 700
 
 
 # What counts may be.
