@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, Copy, World, record
 
+from tap_celonis_audit.sandbox.clock import to_ms
+
 if TYPE_CHECKING:
     from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision
 
@@ -109,6 +111,13 @@ class Team(RuleBasedStateMachine):
         self.copy.run()
         assert self.copy.run() == []
         assert self.copy.requests <= 3 or self.copy.page_size < 200
+
+    @rule()
+    def run_and_expire(self) -> None:
+        """What was read and is old is deleted."""
+        self.copy.run()
+        old_ms = self.world.clock.now_ms - 3 * LATE * 1000
+        self.world.log.remove(lambda each: to_ms(each["timestamp"]) < old_ms)
 
     @rule(after=st.integers(0, 200))
     def crash(self, after: int) -> None:
