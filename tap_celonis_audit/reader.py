@@ -9,10 +9,11 @@ as read only when one of these holds:
   single answer showed at once, add up to it. (The lengths of the pages prove nothing: when ties
   move between requests, a pager loses some records, gets others twice, and the sum still fits.)
 
-A count itself may be lower than the truth: capped, say. So behind the last page of several there
-must be nothing, and a count is believed only below a size at which the counts of parts were seen to
-add up to that of the whole. (Counts that are right up to some size cannot do that beyond it, if at
-least two parts hold anything; parts overlap by the padding, so their sum is never too low.)
+A count itself may be lower than the truth. If pages go on behind it, that shows: there must be
+nothing behind the last page of several. If they end there too, it is a cap; so a count is believed
+only below one that was seen to be the sum of its parts. (No cap is lower than a count that was
+seen, so what lies below that is no cap. The sum is what bears out that counts are counts at all;
+parts overlap by the padding, so it is never too low.)
 What cannot be proven is read again in smaller windows, down to one second, or fails.
 
 How long windows are is planned by counts, from the top: a range that holds too much is divided,
@@ -121,8 +122,6 @@ class _Whole:
     unasked: int
     """Parts that have not answered yet."""
     added: int = 0
-    filled: int = 0
-    """Parts with anything in them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -322,10 +321,9 @@ class Reader:
             return
         whole.unasked -= 1
         whole.added += first.total
-        whole.filled += first.total > 0
         if whole.unasked:
             return
-        if whole.added == whole.total and whole.filled > 1:
+        if whole.added == whole.total:
             self._trusted = max(self._trusted, whole.total)
         elif whole.added >= 2 * whole.total > 0:
             # Not even if everything lay where two parts overlap.
