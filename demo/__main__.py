@@ -200,7 +200,7 @@ def main() -> int:
 def _start(resources: contextlib.ExitStack) -> tuple[Team, Warehouse]:
     _title("Start a made-up Celonis team and an empty PostgreSQL on this machine")
     shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir()
+    WORK.mkdir(mode=0o700)  # A password is in there.
     # An hour ago, so that the team's clock can be moved on without overtaking this machine's.
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     sandbox = [

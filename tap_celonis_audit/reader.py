@@ -393,7 +393,8 @@ class Reader:
         room = min(self._pages * self._page_size, int(MAX_BYTES / self._record_bytes))
         if self._count_is_capped:
             room = min(room, self._trusted)
-        return max(self._page_size, room)
+        # At least a page, if that is not too large for two windows.
+        return max(min(self._page_size, int(2 * MAX_BYTES / self._record_bytes)), room, 1)
 
     def _weight(self, page: Page) -> int:
         """Give how many records a window holds, by its first page."""
