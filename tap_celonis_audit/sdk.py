@@ -159,9 +159,7 @@ class Stream(singer_sdk.Stream):
         # The SDK would write rows as they are, with what was deselected, mapped or filtered out.
         rows: Iterable[Record] = self._sync_records(context, write_messages=False)
         if not self._writes_rows_as_they_are:
-            rows = (
-                message.record for row in rows for message in self._generate_record_messages(row)
-            )
+            rows = chain.from_iterable(map(self._as_written, rows))
         batcher = Batcher(self.tap_name, self.name, batch_config)
         for manifest in batcher.get_batches(records=iter(rows)):
             yield batch_config.encoding, manifest
@@ -178,8 +176,18 @@ class Stream(singer_sdk.Stream):
 
     @override
     def _write_record_message(self, record: Record) -> None:
-        try:
+        with self._quoting_nothing():
             super()._write_record_message(record)
+
+    def _as_written(self, record: Record) -> list[Record]:
+        """Give what RECORD messages would hold."""
+        with self._quoting_nothing():
+            return [message.record for message in self._generate_record_messages(record)]
+
+    @contextlib.contextmanager
+    def _quoting_nothing(self) -> Generator[None]:
+        try:
+            yield
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # An expression of the user's met a value that it was not made for; Python quotes it.
             raise TapError(

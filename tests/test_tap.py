@@ -809,6 +809,18 @@ class TestSdkFeatures:
         assert batched != {stream: whole.records(stream) for stream in batched}
         assert output.state == plain.state
 
+    def test_a_map_that_fails_in_a_batch_quotes_no_record(
+        self, team: Sandbox, tmp_path: Path
+    ) -> None:
+        maps = {"audit_logs": {"x": "int(user_id)"}}
+        output = sync(
+            team,
+            stream_maps=maps,
+            batch_config=batch_config(tmp_path, 90),
+            fails=r"stream_maps fails for a record \(ValueError\)\. Let its",
+        )
+        assert not any(m["type"] == "BATCH" for m in output.messages)
+
     def test_a_batch_run_that_fails_writes_what_it_read(
         self, team: Sandbox, tmp_path: Path
     ) -> None:
