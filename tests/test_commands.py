@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMEOUT_SECONDS = 500
+TIMEOUT_SECONDS = 900
 
 #: What a block may need that is not here.
 NEEDS = {"systemd", "a second terminal"}
