@@ -32,18 +32,15 @@
         cast({{ adapter.quote(column.name) }} as {{ column.data_type }})
         {%- endif %} as {{ adapter.quote(column.name) }},
     {%- endfor %}
-    {%- if '_sdc_batched_at' in present %}
-        cast(_sdc_batched_at as timestamp) as loaded_at,
-        {%- if is_copied_whole %}
-        _sdc_deleted_at is null
-        and _sdc_sync_started_at = max(_sdc_sync_started_at) over (partition by team) as is_current
-        {%- else %}
-        true as is_current
-        {%- endif %}
-    {%- else %}
-        cast(null as timestamp) as loaded_at,
-        true as is_current
+    {%- set signs = [] -%}
+    {%- if '_sdc_deleted_at' in present -%}
+        {%- do signs.append('_sdc_deleted_at is null') -%}
+    {%- endif -%}
+    {%- if is_copied_whole and '_sdc_sync_started_at' in present -%}
+        {%- do signs.append('_sdc_sync_started_at = max(_sdc_sync_started_at) over (partition by team)') -%}
     {%- endif %}
+        cast({{ '_sdc_batched_at' if '_sdc_batched_at' in present else 'null' }} as timestamp) as loaded_at,
+        {{ signs | join(' and ') or 'true' }} as is_current
     {%- if relation %}
     from {{ relation }}
     {%- else %}
@@ -57,7 +54,6 @@
 {%- macro duckdb__loaded_rows(table, columns, key, is_copied_whole) -%}
     {%- set pattern = (env_var('CELONIS_FILES', '') or '../output') ~ '/' ~ table ~ '[.-]*jsonl' -%}
     {%- set files = run_query("select * from glob('" ~ pattern ~ "')") if execute else [] -%}
-    {%- set names = columns | map(attribute='name') | map('string') | list -%}
     {%- if not files | length %}
     select
     {%- for column in columns %}

@@ -26,12 +26,13 @@ select
     {{ json_text('audit_logs.message', [
         'subject_description', 'subjectDescription', 'memberName', 'userName', 'name', 'teamName',
     ]) }} as subject_name,
-    {{ json_text('audit_logs.message', ['scopes', 'permissions']) }} as scopes,
     coalesce(
         audit_logs.message -> 'old_permissions', audit_logs.message -> 'oldPermissions'
     ) as old_permissions,
     coalesce(
-        audit_logs.message -> 'new_permissions', audit_logs.message -> 'newPermissions'
+        audit_logs.message -> 'new_permissions',
+        audit_logs.message -> 'newPermissions',
+        case when permission_events.direction <> 'revoked' then audit_logs.message -> 'scopes' end
     ) as new_permissions,
     audit_logs.diff_payload ->> 'oldValue' as old_value,
     coalesce(

@@ -48,9 +48,8 @@ changes as (
             when 'role' then details.old_value
         end as old_value,
         case
-            when details.kind = 'permission' then differences.new_value
+            when details.kind in ('permission', 'credential') then differences.new_value
             when details.kind in ('role', 'membership') then details.new_value
-            when details.direction <> 'revoked' then details.scopes
         end as new_value,
         differences.added,
         differences.removed,
