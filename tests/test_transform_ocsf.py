@@ -257,18 +257,6 @@ def test_the_check_finds_what_is_broken(events: list[Row]) -> None:
     assert found == {(version, name) for version in VERSIONS for name in BROKEN} - unseen
 
 
-def test_every_column_is_described(warehouse: Warehouse) -> None:
-    path = TRANSFORM / "models" / "ocsf" / "_ocsf.yml"
-    described = {
-        model["name"]: [column["name"] for column in model["columns"]]
-        for model in YAML(typ="safe").load(path.read_text(encoding="utf-8"))["models"]
-    }
-    columns = warehouse.columns()
-
-    assert {name: list(columns[name]) for name in described} == described
-    assert {path.stem for path in path.parent.glob("*.sql")} == described.keys()
-
-
 def test_every_documented_event_has_a_class() -> None:
     def read(name: str) -> list[dict[str, str]]:
         with (TRANSFORM / "seeds" / name).open(encoding="utf-8") as file:

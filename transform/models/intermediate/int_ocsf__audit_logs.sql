@@ -1,5 +1,6 @@
 {#- The audit log in the words of OCSF: the class and activity of each event, and who did what to whom.
     Undocumented events have the class of general activities. -#}
+{{ config(materialized='ephemeral') }}
 
 {%- set old_permissions = "coalesce(message -> 'old_permissions', message -> 'oldPermissions')" -%}
 {%- set new_permissions = "coalesce(message -> 'new_permissions', message -> 'newPermissions')" %}

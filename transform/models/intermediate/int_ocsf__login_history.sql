@@ -1,5 +1,6 @@
 {#- The login history in the words of OCSF. Of a type that is not documented, its name and `success`
     tell what it is: what failed was an attempt to log in. -#}
+{{ config(materialized='ephemeral') }}
 
 with login_history as (
     select * from {{ ref('stg_celonis__login_history') }}
