@@ -209,7 +209,7 @@ def connect() -> Generator[Database]:
 
 
 def _postgres(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
-    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
+    names = {name: name.upper() for name in ("host", "port", "user", "password")}
     names["dbname"] = "DATABASE"
     given = {name: os.environ.get(f"TARGET_POSTGRES_{end}") for name, end in names.items()}
     connection = driver.connect(**{"host": "localhost"} | {k: v for k, v in given.items() if v})
