@@ -121,6 +121,8 @@ class _Whole:
     total: int
     unasked: int
     """Parts that have not answered yet."""
+    overlap: int
+    """How many parts may show the same record."""
     added: int = 0
 
 
@@ -325,8 +327,8 @@ class Reader:
             return
         if whole.added == whole.total:
             self._trusted = max(self._trusted, whole.total)
-        elif whole.added >= 2 * whole.total > 0:
-            # Not even if everything lay where two parts overlap.
+        elif whole.added > whole.overlap * whole.total:
+            # Not even if everything lay where parts overlap.
             self._tell_of_cap(whole.total, whole.added)
 
     def _is_fit(self, plan: list[_Part], part: _Part) -> bool:
@@ -369,8 +371,13 @@ class Reader:
             begin = start  # Not worth a request.
         cuts = {start, *(begin + (end - begin) * each // number for each in range(number)), end}
         borders = sorted(cuts)
-        whole = _Whole(first.total, len(borders) - 1) if first.total is not None else None
-        return [_Part(*pair, whole=whole) for pair in itertools.pairwise(borders)]
+        pairs = list(itertools.pairwise(borders))
+        if first.total is None:
+            return [_Part(*pair) for pair in pairs]
+        # Parts that are longer than what is asked for beside them overlap in pairs only.
+        is_long = min(end - start for start, end in pairs) >= 2 * (PADDING_SECONDS + 1)
+        whole = _Whole(first.total, len(pairs), overlap=2 if is_long else len(pairs))
+        return [_Part(*pair, whole=whole) for pair in pairs]
 
     def _beginning(self, part: _Part, first: Page) -> int:
         """Guess when the events of a part begin, by those on its first page."""

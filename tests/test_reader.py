@@ -206,6 +206,20 @@ def test_a_count_that_is_capped_loses_nothing(cap: int, caplog: pytest.LogCaptur
     assert "are not believed" in caplog.text
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("seconds", [4, 7, 12, 30])
+def test_a_crowd_where_parts_overlap_is_no_wrong_count(
+    seconds: int, order: Order, caplog: pytest.LogCaptureFixture
+) -> None:
+    for at_s in range(NOON_S - DAY, NOON_S - DAY + seconds):
+        world = World(order=order)
+        world.tie(30, at_s * 1000)
+        reader = Reader(world.fetch, parse, name="audit_logs", page_size=10)
+        windows = list(reader.read(NOON_S - DAY, NOON_S - DAY + seconds))
+        assert sum(len(window.events) for window in windows) == 30
+    assert "believed" not in caplog.text
+
+
 @pytest.mark.parametrize("cap", [250, 1000, 3000])
 def test_pages_that_end_where_a_capped_count_does_lose_nothing(cap: int) -> None:
     world = World(count=f"capped:{cap}", reach=cap)
