@@ -39,7 +39,7 @@ lint: install ## Check style and types
 
 # Examples in the documentation, and keys of the sandbox. Tests are full of made-up keys: only what
 # has the form of a real one counts there.
-NO_SECRET := user:password@|_KEY=\.\.\.|_SECRET=\.\.\.|settings_group_validation|sandbox-app-key-1|sends its secret|given.pop|adoption-tracking-events|"uid":"[0-9a-f]{32}"
+NO_SECRET := user:password@|_KEY=\.\.\.|_SECRET=\.\.\.|settings_group_validation|sandbox-app-key-1|sends its secret|given.pop|adoption-tracking-events|"uid":"[0-9a-f]{32}"|How the person logged in
 MADE_UP := KeywordDetector BasicAuthDetector HexHighEntropyString Base64HighEntropyString
 
 .PHONY: secrets

@@ -16,10 +16,12 @@ actors as (
 ),
 
 logins as (
-    select team, lower(email) as email, max("timestamp") as last_seen_at
-    from {{ ref('stg_celonis__login_history') }}
-    where success and email is not null
-    group by team, lower(email)
+    select history.team, lower(history.email) as email, max(history."timestamp") as last_seen_at
+    from {{ ref('stg_celonis__login_history') }} as history
+    left join {{ ref('login_types') }} as login_types
+        on history.authentication_event_type = login_types.event_type
+    where coalesce(history.success, login_types.kind <> 'failure') and history.email is not null
+    group by history.team, lower(history.email)
 ),
 
 studio_users as (
