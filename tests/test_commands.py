@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 from ruamel.yaml import YAML
 from taps import Row, assert_each_once, logs_of
 
@@ -38,7 +39,7 @@ ELSEWHERE = {
     "docs/models.md": "test_transform.py",
     "docs/ocsf.md": "test_transform_ocsf.py",
     "docs/report.md": "test_report.py",
-    "docs/targets.md": "targets/test_documented.py",
+    "docs/targets.md": "targets/test_page.py",
 }
 #: Pages after which the database has to hold all that the team's logs hold.
 COMPLETE = {"README.md", "docs/backfill.md"}
@@ -188,8 +189,9 @@ def other_team() -> Generator[Sandbox]:
 @pytest.fixture
 def session(
     project: Path, team: Sandbox, other_team: Sandbox, postgres_url: str, tmp_path: Path
-) -> Session:
+) -> Generator[Session]:
     """Give a shell's surroundings: those of a user who has filled in `.env`."""
+    schema = f"documented_{uuid4().hex}"
     mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     server = urlsplit(postgres_url)
     pipx = tmp_path / "bin" / "pipx"
@@ -215,13 +217,16 @@ def session(
         "TARGET_POSTGRES_USER": server.username or "",
         "TARGET_POSTGRES_PASSWORD": server.password or "",
         "TARGET_POSTGRES_DATABASE": server.path.strip("/"),
-        "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": f"documented_{uuid4().hex}",
+        "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
     }
     placeholders = {
         "https://acme.eu-1.celonis.cloud": team.url,
         "APP_KEY=...": f"APP_KEY={team.app_key}",
     }
-    return Session(project, environment, placeholders)
+    yield Session(project, environment, placeholders)
+    drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(drop)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE])

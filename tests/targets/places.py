@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import requests
@@ -34,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 START_ATTEMPTS = 5
 START_TIMEOUT_SECONDS = 60
 READ_TIMEOUT_SECONDS = 300
+#: Where the documented DuckDB target puts its tables.
 SCHEMA = "celonis"
 
 Row = dict[str, Any]
@@ -107,7 +109,7 @@ def typed_by_value(rows: dict[str, list[Row]]) -> Landed:
 # PostgreSQL.
 
 
-def postgres_tables(url: str) -> Landed:
+def postgres_tables(url: str, schema: str) -> Landed:
     """Read all tables of the schema."""
     landed = Landed()
     with (
@@ -118,20 +120,20 @@ def postgres_tables(url: str) -> Landed:
             "SELECT relname, attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
             " JOIN pg_class ON pg_class.oid = attrelid"
             " WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND attnum > 0",
-            [SCHEMA],
+            [schema],
         ).fetchall()
         for column in columns:
             landed.types.setdefault(column["relname"], {})[column["attname"]] = column["type"]
         for table in landed.types:
-            select = sql.SQL("SELECT * FROM {}").format(sql.Identifier(SCHEMA, table))
+            select = sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, table))
             landed.rows[table] = cursor.execute(select).fetchall()
     return landed
 
 
 @contextmanager
 def postgres_schema(url: str, words: dict[str, str]) -> Generator[Place]:
-    """Give a database without our schema, in a target's words for where it is."""
-    drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA))
+    """Give a schema of a database, in a target's words for where it is; drop it afterwards."""
+    schema = f"celonis_{uuid4().hex}"
     parts = urlsplit(url)
     known = {
         "host": parts.hostname,
@@ -139,14 +141,14 @@ def postgres_schema(url: str, words: dict[str, str]) -> Generator[Place]:
         "user": parts.username,
         "password": parts.password,
         "database": parts.path.strip("/"),
-        "default_target_schema": SCHEMA,
+        "default_target_schema": schema,
     }
     with closing(psycopg.connect(url, autocommit=True)) as connection:
-        connection.execute(drop)
         try:
             settings = {words.get(name, name): value for name, value in known.items()}
-            yield Place(settings, lambda: postgres_tables(url))
+            yield Place(settings, lambda: postgres_tables(url, schema))
         finally:
+            drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
             connection.execute(drop)
 
 
