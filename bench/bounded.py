@@ -145,7 +145,7 @@ def measure(log: ComputedLog) -> Figures:
         last = b""
         with Popen(command, stdout=PIPE, stderr=DEVNULL, env=quiet_environment()) as tap:
             for line in tap.stdout or ():
-                if line.startswith(b'{"type":"RECORD"'):
+                if line.startswith(b'{"type":"RECORD","stream":"audit_logs"'):
                     at = line.index(b'"timestamp":"')
                     stamp = line[at : at + 40]
                     if stamp < last:

@@ -27,6 +27,7 @@ from tap_celonis_audit.reader import (
     Window,
     place,
 )
+from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -48,6 +49,8 @@ _MAX_FRUITLESS = 100
 #: A log is taken to come newest first after so many steps back in time, and none forward.
 #: By chance, that happens once in 10 ** 18 logs without order.
 _SURE = 20
+#: A single second cannot be divided; it may hold so much.
+_MAX_SECOND_BYTES = 1 << 30
 #: So often is a chain begun again whose token expired, or that does not fit its count.
 _MAX_WALKS = 3
 
@@ -197,17 +200,26 @@ class CursorReader:
     def _walk_second(self, second: int) -> _Walk:
         """Follow the chain of one second, however long."""
         walk = self._walk(
-            (second - PADDING_SECONDS, second + 1 + PADDING_SECONDS), MAX_PER_SECOND, 1 << 40
+            (second - PADDING_SECONDS, second + 1 + PADDING_SECONDS),
+            MAX_PER_SECOND,
+            _MAX_SECOND_BYTES,
         )
         self.requests += walk.requests
+        if not walk.is_whole:
+            raise TapError(
+                f"{self._name}: the second at {format_second(second)} holds more than can be read "
+                "at once. Nothing from there on was taken as read. Please report this."
+            )
         return walk
 
     def _check(self, part: _Part, walk: _Walk) -> _Walk:
         """Compare a chain with its count, if it has one."""
         for _ in range(_MAX_WALKS):
-            if walk.total is None or walk.total == len(walk.records):
+            if walk.is_whole and walk.total in {None, len(walk.records)}:
                 return walk
             again = self._take(_Part(part.start, part.end))
+            if not again.is_whole and part.end - part.start == 1:
+                again = self._walk_second(part.start)
             if again.records == walk.records and again.is_whole == walk.is_whole:
                 if not self._told_of_counts:
                     self._told_of_counts = True

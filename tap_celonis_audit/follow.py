@@ -19,7 +19,7 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.errors import RateLimitError, TapError
 from tap_celonis_audit.keys import event_id
 from tap_celonis_audit.reader import PADDING_SECONDS
 from tap_celonis_audit.state import FINGERPRINT_BYTES, MARGIN_SECONDS
@@ -169,11 +169,16 @@ class Follower:
         if start >= bookmark.start:
             return
         known: dict[int, tuple[bytes, ...]] = {}
-        for window in self._reader.read(start, bookmark.start):
-            self._calibrate(window)
-            rows = list(_name_events(window.events))
-            yield rows
-            known |= _by_second(rows, since=start)
+        try:
+            for window in self._reader.read(start, bookmark.start):
+                self._calibrate(window)
+                rows = list(_name_events(window.events))
+                yield rows
+                known |= _by_second(rows, since=start)
+        except RateLimitError as error:
+            if known:  # The next run gives these rows again, so this one did not succeed.
+                raise TapError(str(error)) from None
+            raise
         bookmark.watch.start = start
         bookmark.watch.replace(start, bookmark.start, known)
 
@@ -293,13 +298,13 @@ class Follower:
         """See once, on the first contact, that a second asked for is the second answered."""
         if self._bookmark.checked or not window.events:
             return
-        self._bookmark.checked = True
         if not self._reader.contains(window.events[-1]):
             raise TapError(
                 f"{self._name}: asked for the second of an event that Celonis had just shown, it "
                 "shows nothing: it misreads the time range, so a complete copy cannot be made. "
                 "Please report this."
             )
+        self._bookmark.checked = True
 
     def _new(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Leave out what earlier runs emitted."""

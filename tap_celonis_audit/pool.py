@@ -73,7 +73,8 @@ class Pool:
         self._queue: deque[Ticket[Any]] = deque()
         self._threads = self._idle = self._finished = 0
         self._closed = False
-        lock = threading.Lock()
+        # A signal may end the process while its thread holds it; closing must not wait for that.
+        lock = threading.RLock()
         self._asked = threading.Condition(lock)
         self._answered = threading.Condition(lock)
 

@@ -337,7 +337,10 @@ class Reader:
         if not self._is_new_maximum(first):
             return True
         for other in [each for each in plan[1:] if each.whole is part.whole is not None]:
-            self._arrange(plan, other)
+            try:
+                self._arrange(plan, other)
+            except TapError:
+                break  # It fails in its turn, when what lies before it was read.
         if self._is_new_maximum(first):
             self._ask_for_two(plan, first)
         if not self._is_new_maximum(first) or part.end - part.start == 1:
@@ -381,11 +384,14 @@ class Reader:
 
     def _beginning(self, part: _Part, first: Page) -> int:
         """Guess when the events of a part begin, by those on its first page."""
-        seconds = [
-            event.second
-            for event in map(self._parse, first.records)
-            if event.second is not None and part.start <= event.second < part.end
-        ]
+        try:
+            seconds = [
+                event.second
+                for event in map(self._parse, first.records)
+                if event.second is not None and part.start <= event.second < part.end
+            ]
+        except RecursionError:
+            seconds = []  # It fails in its turn, when what lies before it was read.
         if not seconds:
             return part.start
         low, high = min(seconds), max(seconds)
@@ -545,9 +551,11 @@ class Reader:
         seconds = {second_of[key] for key, number in shown.items() if number > 1}
         if end - start == 1 or len(seconds) > len(answers):
             return
-        for second in seconds:
-            if second is None:
-                continue
+        # Of a second of the padding, the count may hold a part only.
+        inner = [each for each in seconds if each is not None and start <= each < end]
+        if len(inner) < len(seconds):
+            return
+        for second in inner:
             for key in [key for key in copies if second_of.get(key) == second]:
                 del copies[key]
             again = self._prove(second, second + 1, self._page(second, second + 1, 0)).events

@@ -146,11 +146,16 @@ class Stream(singer_sdk.Stream):
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[dict[str, Any], Any, Any]:
-        is_whole = context is None and self.ABORT_AT_RECORD_COUNT is None
-        if is_whole and write_messages and self.selected and self._writes_rows_as_they_are:
-            self._write_rows()
-        else:
-            yield from super()._sync_records(context, write_messages=write_messages)
+        if not write_messages:
+            # For batches, which are written later: a failure there ends the run, with its state.
+            yield from super()._sync_records(context, write_messages=False)
+            return
+        with self._owner.failing(self.name):
+            is_whole = context is None and self.ABORT_AT_RECORD_COUNT is None
+            if is_whole and self.selected and self._writes_rows_as_they_are:
+                self._write_rows()
+            else:
+                yield from super()._sync_records(context)
 
     @override
     def get_batches(

@@ -102,7 +102,8 @@ class Source(abc.ABC):
             if span:
                 self._spellings = [spell]
             self.answered = True
-            self.has_odd_texts |= answer.is_odd
+            if answer.is_odd:  # Set by many threads, and never back.
+                self.has_odd_texts = True
             return answer
 
     def _ask_for_less(self, ask: Callable[[int], Answer], wished: int) -> tuple[Answer, int]:

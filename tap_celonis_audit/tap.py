@@ -77,7 +77,7 @@ class TapCelonisAudit(sdk.Tap):
         This machine's clock or Celonis', whichever is behind: an event must not be taken for
         settled because one of them is fast. It stands still during a run.
         """
-        if self.client.server_time is None:
+        if "_run_time" not in self.__dict__ and self.client.server_time is None:
             stream.peek()
         return self._run_time
 
@@ -109,7 +109,8 @@ class TapCelonisAudit(sdk.Tap):
 
     @override
     def close(self) -> None:
-        # The next run of this object, if there is one, gets new ones.
+        # The next run of this object, if there is one, gets new ones, and another time.
+        self.__dict__.pop("_run_time", None)
         for name in ("pool", "client"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
-from worlds import BOUNDS, LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, record
+from worlds import BOUNDS, LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, parse, record
 
 from tap_celonis_audit import cursor
+from tap_celonis_audit.cursor import CursorReader, Link
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.sandbox.cursors import Cursors, End
 
@@ -244,3 +246,26 @@ def test_requests_stay_near_the_least_possible() -> None:
     copy.run()
     copy.check()
     assert copy.requests <= 1.3 * 40_000 / 500 + 40
+
+
+@pytest.mark.parametrize("counted", [200, 250, 1_000])
+def test_a_crowded_second_with_a_wrong_count_is_read_to_its_end(counted: int) -> None:
+    world = World()
+    world.tie(1_500, (NOON_S - DAY) * 1000)
+
+    def fetch(span: tuple[int, int] | None, token: str | None, limit: int) -> Link:
+        link = world.fetch_link(span, token, limit)
+        return replace(link, total=counted if link.records else 0)
+
+    reader = CursorReader(fetch, parse, name="audit_logs", limit=100)
+    found = [event for window in reader.read(NOON_S - 2 * DAY, NOON_S) for event in window.events]
+    assert len(found) == 1_500
+
+
+def test_a_second_that_holds_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cursor, "MAX_PER_SECOND", 1_000)
+    world = World()
+    world.tie(1_500, (NOON_S - DAY) * 1000)
+    reader = CursorReader(world.fetch_link, parse, name="audit_logs", limit=100)
+    with pytest.raises(TapError, match="holds more than can be read at once"):
+        list(reader.read(NOON_S - 2 * DAY, NOON_S))

@@ -11,7 +11,7 @@ import pytest
 from worlds import BOUNDS, LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, record
 
 from tap_celonis_audit import state as state_module
-from tap_celonis_audit.errors import TapError
+from tap_celonis_audit.errors import RateLimitError, TapError
 from tap_celonis_audit.state import MARGIN_SECONDS
 from tap_celonis_audit.windows import BEGINNING, format_second
 
@@ -625,3 +625,26 @@ def test_a_raised_limit_for_late_events_is_told(caplog: pytest.LogCaptureFixture
     caplog.clear()
     copy.run()
     assert "raised" not in caplog.text
+
+
+def test_recent_history_cut_short_by_a_rate_limit_is_no_success() -> None:
+    """What was written of it comes again, so that run must not count as one that succeeded."""
+    world = World()
+    world.fill(6_000, NOON_S - 40 * DAY, NOON_S - 3 * HOUR)
+    world.fill(3_000, NOON_S - 3 * HOUR, NOON_S)
+    copy = Copy(world, start=NOON_S - HOUR, page_size=10)
+    copy.run()
+    copy.start = NOON_S - 40 * DAY
+    before = len(copy.rows)
+
+    def hook(_: World) -> None:
+        if any((row.event.second or 0) >= NOON_S - LATE for row in copy.rows[before:]):
+            raise RateLimitError("wait for hours")
+
+    world.hook = hook
+    with pytest.raises(TapError) as told:
+        copy.rows.extend(itertools.chain.from_iterable(copy.steps()))
+    assert not isinstance(told.value, RateLimitError)
+    world.hook = None
+    copy.run()
+    assert not world.truth(copy.start, world.now_s - SETTLE) - copy.records

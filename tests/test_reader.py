@@ -15,6 +15,7 @@ from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.reader import MAX_PAGES, Page, Reader
 from tap_celonis_audit.streams import AuditLogsStream
 from tap_celonis_audit.streams.events import event_maker
+from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,6 +205,44 @@ def test_a_count_that_is_capped_loses_nothing(cap: int, caplog: pytest.LogCaptur
     copy.run()
     copy.check()
     assert "are not believed" in caplog.text
+
+
+def test_an_overlap_in_the_padding_is_not_taken_for_settled() -> None:
+    """Of the second behind a window the count holds the first millisecond, and a page the rest."""
+    start, end = NOON_S, NOON_S + 10
+    a, b, c, lost = (record((start + offset) * 1000, name) for offset, name in enumerate("ABCY"))
+    behind, far = record((end + 1) * 1000, "X"), record((end + 1) * 1000 + 500, "Z")
+    events = [a, b, c, lost, behind, far]
+
+    def fetch(first: int, last: int, number: int, size: int) -> Page:
+        if (first, last) == (start - 1, end + 1):  # The order changed between the two requests.
+            return Page([[a, b, behind], [behind, c]][number], 5, size)
+        low, high = f"{format_second(first)[:19]}.000Z", f"{format_second(last)[:19]}.000Z"
+        shown = [event for event in events if low <= event["timestamp"] <= high]
+        return Page(shown[number * size : (number + 1) * size], len(shown), size)
+
+    reader = Reader(fetch, parse, name="audit_logs", page_size=3)
+    reader._trusted = 100
+    found = [event.record for window in reader.read(start, end) for event in window.events]
+    assert found == [a, b, c, lost]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_fails_far_ahead_does_not_stop_what_lies_before_it(order: Order) -> None:
+    world = World(order=order)
+    world.fill(2_000, NOON_S - 10 * DAY, NOON_S)
+
+    def fetch(first: int, last: int, number: int, size: int) -> Page:
+        if last > NOON_S - DAY and last - first < 3 * DAY:
+            raise TapError("Celonis fails here.")
+        return world.fetch(first, last, number, size)
+
+    reader = Reader(fetch, parse, name="audit_logs", page_size=50)
+    read = NOON_S - 10 * DAY
+    with pytest.raises(TapError, match="fails here"):  # noqa: PT012 -- windows come one by one
+        for window in reader.read(read, NOON_S):
+            read = window.end
+    assert read > NOON_S - 4 * DAY
 
 
 @pytest.mark.parametrize("order", ORDERS)

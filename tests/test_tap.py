@@ -21,7 +21,8 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -46,6 +47,8 @@ from tap_celonis_audit.tap import TapCelonisAudit
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+
+    from tap_celonis_audit.sdk import Stream
 
 NOW = "2026-03-01T12:00:00Z"
 NOW_S = int(datetime.fromisoformat(NOW).timestamp())
@@ -893,6 +896,22 @@ class TestFailures:
             oauth = credentials(sandbox, "oauth")
             output = sync(sandbox, fails="^Failed: login_history", **oauth).check()
             assert stamps(output, "audit_logs") == truth(sandbox.audit.visible)
+
+    def test_a_stream_map_that_fails_does_not_stop_the_other_stream(self, team: Sandbox) -> None:
+        maps = {"audit_logs": {"number": "int(user_id)"}}
+        output = sync(team, fails="^Failed: audit_logs", stream_maps=maps).check()
+        assert stamps(output, "login_history") == truth(team.logins.visible)
+        assert "replication_key_value" not in output.state["bookmarks"]["audit_logs"]
+
+    def test_a_server_without_a_clock_is_asked_for_it_once(self, team: Sandbox) -> None:
+        config = {"api_url": team.url, "app_key": team.app_key}
+        tap = TapCelonisAudit(config=config)
+        peeked: list[str] = []
+        stream = cast("Stream", SimpleNamespace(peek=lambda: peeked.append("once")))
+        with contextlib.closing(tap):
+            assert tap.client.server_time is None
+            assert tap.run_time(stream) == tap.run_time(stream)
+        assert peeked == ["once"]
 
     def test_tokens_that_are_revoked_in_mid_run_are_renewed(self, team: Sandbox) -> None:
         calls = 0
