@@ -259,6 +259,34 @@ def test_a_crowd_where_parts_overlap_is_no_wrong_count(
     assert "believed" not in caplog.text
 
 
+@pytest.mark.parametrize(("order", "bounds", "precision"), KNOBS)
+def test_a_busy_hour_costs_hardly_more_than_its_pages(
+    order: Order, bounds: Bounds, precision: Precision
+) -> None:
+    """Something happens in each second, so that parts of the hour always overlap."""
+    world = World(order=order, bounds=bounds, precision=precision)
+    world.fill(8_000, NOON_S - 1_600, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    moving = order in {"unstable", "shuffled"}
+    assert moving or world.requests <= 1.3 * 8_000 / 200 + 10
+
+
+@pytest.mark.parametrize("cap", [250, 1000, 3000])
+def test_a_capped_count_of_a_busy_hour_loses_nothing(
+    cap: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for reach in (None, cap):
+        world = World(count=f"capped:{cap}", reach=reach)
+        world.fill(12_000, NOON_S - 2_400, NOON_S)
+        copy = Copy(world)
+        copy.run()
+        copy.check()
+        assert "are not believed" in caplog.text
+        caplog.clear()
+
+
 @pytest.mark.parametrize("cap", [250, 1000, 3000])
 def test_pages_that_end_where_a_capped_count_does_lose_nothing(cap: int) -> None:
     world = World(count=f"capped:{cap}", reach=cap)
