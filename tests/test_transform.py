@@ -551,3 +551,18 @@ def test_working_hours_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     assert (
         "working_hours_start must be a time of the day before working_hours_end" in finished.stdout
     )
+
+
+def test_events_that_are_not_loaded_any_more_go(tmp_path: Path) -> None:
+    def event(name: str) -> str:
+        return json.dumps({"team": "t", "event_id": name, "timestamp": NOW, "event": "E"}) + "\n"
+
+    files = tmp_path / "files"
+    files.mkdir()
+    warehouse = Files(tmp_path)
+    for names in ("ab", "bc"):
+        (files / "audit_logs.jsonl").write_text("".join(map(event, names)))
+        warehouse.build("--select", "+int_audit_events", *WITHOUT_TESTS)
+
+        rows = warehouse.rows("int_audit_events")
+        assert sorted(row["event_id"] for row in rows) == [*names]

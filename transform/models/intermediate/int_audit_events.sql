@@ -1,7 +1,19 @@
 {#- What is read from the messages, once for each event. New ones are known by their id, not by their
-    time: events that arrive late are not missed. What can change, such as the classification, is
-    added by audit_events. -#}
-{{ config(materialized='incremental', incremental_strategy='append') }}
+    time: events that arrive late are not missed. What is not loaded any more goes, as after a new
+    copy with pseudonyms. What can change, such as the classification, is added by audit_events. -#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    pre_hook="
+        {%- if is_incremental() %}
+        delete from {{ this }} as known
+        where not exists (
+            select 1 from {{ ref('stg_celonis__audit_logs') }} as loaded
+            where loaded.event_id = known.event_id
+        )
+        {%- endif %}
+    ",
+) }}
 
 with audit_logs as (
     select * from {{ ref('stg_celonis__audit_logs') }}
