@@ -125,21 +125,30 @@ door_changes as (
         and risk in ('high', 'critical')
 ),
 
+-- Days that nothing is expected on, such as weekends, do not end a silence: the next event does.
+silences as (
+    select
+        *,
+        count(case when events > 0 then 1 end) over (partition by team, log order by day) as place
+    from {{ ref('log_days') }}
+),
+
 silent_days as (
     select
         team,
         'log_silent' as kind,
         'high' as severity,
-        cast(min(day) as timestamp) as found_at,
+        cast(max(day) as timestamp) as found_at,
         cast(null as text) as user_key,
         cast(null as text) as email,
         log as subject,
-        cast(null as text) as evidence_id,
+        team || '/' || log || '/' || min(day) as evidence_id,
         log || ' has no event on ' || count(*)
-        || case when count(*) = 1 then ' day' else ' days' end || ' that usually have some' as summary
-    from {{ ref('log_days') }}
+        || case when count(*) = 1 then ' day that usually has some' else ' days that usually have some' end
+            as summary
+    from silences
     where is_silent
-    group by team, log
+    group by team, log, place
 ),
 
 findings as (
@@ -161,7 +170,7 @@ findings as (
 )
 
 select
-    kind || '/' || coalesce(evidence_id, user_key, team || '/' || subject) as finding_id,
+    kind || '/' || coalesce(evidence_id, user_key) as finding_id,
     team,
     kind,
     severity,
