@@ -321,9 +321,10 @@ class Truth:
             "studio_adoption": [at(each["timestamp"]) for each in self.uses],
         }
         found: dict[tuple[str, str], tuple[Any, ...]] = {}
+        newest = max(max(moments) for moments in logs.values()).date()
         for log, moments in logs.items():
             counts = Counter(moment.date() for moment in moments)
-            first, last = min(counts), max(counts)
+            first, last = min(counts), max(*counts, newest - timedelta(days=1))
             for day in (first + timedelta(n) for n in range((last - first).days + 1)):
                 before = [day - timedelta(weeks=n) for n in range(1, 9)]
                 known = [counts[each] for each in before if each >= first]

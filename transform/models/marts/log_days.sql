@@ -8,12 +8,14 @@ with counted as (
     group by team, log, cast(occurred_at as date)
 ),
 
+-- A log that stops is silent for as long as the team has events in another one. The last day of all
+-- is not over yet.
 spans as (
     select
         team,
         log,
         min(day) as first_day,
-        max(day) as last_day
+        greatest(max(day), max(max(day)) over (partition by team) - 1) as last_day
     from counted
     group by team, log
 ),
