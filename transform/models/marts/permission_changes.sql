@@ -46,15 +46,21 @@ changes as (
         case details.kind
             when 'permission' then differences.old_value
             when 'role' then details.old_value
+            -- Who is removed had the role that the event tells.
+            when 'membership' then case when details.direction = 'revoked' then details.new_value end
         end as old_value,
         case
             when details.kind in ('permission', 'credential') then differences.new_value
-            when details.kind in ('role', 'membership') then details.new_value
+            when
+                details.kind = 'role'
+                or details.kind = 'membership' and details.direction <> 'revoked'
+                then details.new_value
         end as new_value,
         differences.added,
         differences.removed,
         events.event = 'ADMIN USER INVITED'
         or details.kind in ('role', 'membership')
+        and details.direction <> 'revoked'
         and {{ is_admin_role('details.new_value') }}
         and not {{ is_admin_role('details.old_value') }}
         or details.kind = 'group'
