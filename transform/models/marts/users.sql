@@ -109,7 +109,9 @@ select
     action_count,
     is_dormant,
     case when is_dormant then last_at end as dormant_since,
-    cast(floor({{ seconds_between('last_at', as_of()) }} / 86400) as integer) as days_since_seen,
+    cast(
+        floor({{ seconds_between('last_at', 'greatest(last_at, ' ~ as_of() ~ ')') }} / 86400) as integer
+    ) as days_since_seen,
     is_gone
     and (permission_count > 0 or coalesce(last_at > gone_since, false)) as has_access_though_gone
 from judged
