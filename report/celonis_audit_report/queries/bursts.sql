@@ -9,7 +9,8 @@ select
     is_locked_out as locked_out,
     is_followed_by_success as then_logged_in,
     success_at,
-    is_outside_working_hours as off_hours
+    is_outside_working_hours as off_hours,
+    team
 from failed_login_bursts
 order by started_at desc
 limit 200

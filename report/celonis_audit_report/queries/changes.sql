@@ -10,7 +10,8 @@ select
     added,
     removed,
     risk,
-    is_outside_working_hours as off_hours
+    is_outside_working_hours as off_hours,
+    team
 from permission_changes
 where
     occurred_at >= (select as_of - interval '{days} days' from report_window)

@@ -8,8 +8,9 @@ select
     last_seen_at,
     days_since_seen,
     permission_count as permissions,
-    group_names as groups
+    group_names as groups,
+    team
 from users
 where is_dormant
-order by is_admin desc, days_since_seen desc nulls first, email
+order by is_admin desc, days_since_seen desc nulls first, email, team
 limit 500

@@ -6,8 +6,9 @@ select
     role as last_role,
     gone_since,
     last_seen_at,
-    permission_count as permissions
+    permission_count as permissions,
+    team
 from users
 where has_access_though_gone
-order by gone_since desc nulls last, email
+order by gone_since desc nulls last, email, team
 limit 500

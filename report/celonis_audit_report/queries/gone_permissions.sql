@@ -6,8 +6,9 @@ select
     lower(object_type) as kind,
     object_name as on_what,
     actions,
-    is_powerful as powerful
+    is_powerful as powerful,
+    team
 from permissions
 where is_held_by_somebody_gone
-order by subject_name, object_name
+order by subject_name, object_name, team
 limit 500

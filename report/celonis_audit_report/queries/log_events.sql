@@ -8,7 +8,8 @@ select
     event,
     is_by_retention as by_retention,
     details,
-    risk
+    risk,
+    team
 from log_integrity_events
 order by occurred_at desc, event_id
 limit 300

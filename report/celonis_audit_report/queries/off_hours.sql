@@ -6,7 +6,8 @@ select
     event,
     object_name as on_what,
     ip_address,
-    risk
+    risk,
+    team
 from privileged_actions
 where
     is_outside_working_hours
