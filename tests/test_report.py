@@ -487,6 +487,68 @@ class TestInABrowser:
         assert [one["printed_filters"] for one in seen] == [0] * 4
 
 
+@pytest.fixture(scope="module")
+def two_teams(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Give a few logins to two teams, and build their models."""
+    folder = tmp_path_factory.mktemp("two_teams")
+    (folder / "files").mkdir()
+    attempts = [
+        (team, f"2026-02-{day}T10:00:00Z", email, success)
+        for day, team, email, success in (
+            *((day, "a", "jane@example.com", True) for day in range(25, 29)),
+            (28, "a", "joe@example.com", True),
+            *((26, team, "joe@example.com", False) for team in "aab"),
+        )
+    ]
+    (folder / "files" / "login_history.jsonl").write_text(
+        "".join(
+            json.dumps(
+                {
+                    "event_id": str(number),
+                    "team": team,
+                    "timestamp": timestamp,
+                    "authentication_event_type": "LOGIN" if success else "BAD_CREDENTIALS",
+                    "email": email,
+                    "success": success,
+                }
+            )
+            + "\n"
+            for number, (team, timestamp, email, success) in enumerate(attempts)
+        )
+    )
+    # Where the team is, the day is over.
+    variables = {"as_of": "2026-02-28 23:30:00", "time_zone": "Europe/Berlin"}
+    warehouse = Files(folder, variables)
+    warehouse.build(*WITHOUT_TESTS)
+    return warehouse
+
+
+class TestTwoTeams:
+    def page(self, warehouse: Warehouse) -> Page:
+        done = make_report(warehouse)
+        assert (done.returncode, done.stderr) == (0, "")
+        return Page((warehouse.folder / "output" / "report.html").read_text(encoding="utf-8"))
+
+    def test_they_are_told_apart(self, two_teams: Warehouse) -> None:
+        rows = self.page(two_teams).rows("failing_accounts")
+        assert [(row["Team"], row["Account"], row["Failures"]) for row in rows] == [
+            ("a", "joe@example.com", "2"),
+            ("b", "joe@example.com", "1"),
+        ]
+
+    def test_use_is_counted_by_the_days_that_are_loaded(self, two_teams: Warehouse) -> None:
+        page = self.page(two_teams)
+        assert page.number("Monthly active users") == 2
+        assert page.number("Daily active users") == 1
+        assert page.number("Stickiness percent") == 100
+
+    def test_use_of_long_ago_is_no_use(self, two_teams: Warehouse) -> None:
+        two_teams.variables["as_of"] = "2026-06-01 12:00:00"
+        two_teams.build("--select", "report_window", *WITHOUT_TESTS)
+        page = self.page(two_teams)
+        assert page.number("Monthly active users") == 0
+
+
 class TestWhatCanGoWrong:
     def test_a_team_without_any_event(self, tmp_path: Path) -> None:
         (tmp_path / "files").mkdir()
