@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from outputs import run_tap
 from ruamel.yaml import YAML
-from warehouses import DBT, TRANSFORM, Files, Row, Tables, Warehouse
+from warehouses import DBT, TRANSFORM, Files, Row, Tables, Warehouse, install_dbt
 
 from bench.environments import Environment
 from tap_celonis_audit.sandbox import Sandbox
@@ -634,6 +634,40 @@ def test_parquet(warehouse: Warehouse, tmp_path: Path) -> None:
                 event["unmapped"][name] = json.loads(value)
         read[event["metadata"]["uid"]] = event
     assert read == {each["metadata"]["uid"]: each for each in map(json.loads, lines_of(warehouse))}
+
+
+_TELL_CONNECTION = """
+import json, os, psycopg2
+def tell(**given):
+    print(json.dumps(given), flush=True)
+    os._exit(0)
+psycopg2.connect = tell
+"""
+AUTHORITY = {"TARGET_POSTGRES_SSL_CERTIFICATE_AUTHORITY": "ca.pem"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"sslmode": "prefer"}),
+        ({"TARGET_POSTGRES_SSL_MODE": "require"}, {"sslmode": "prefer"}),
+        ({"TARGET_POSTGRES_SSL_ENABLE": "true"}, {"sslmode": "verify-full"}),
+        (
+            {"TARGET_POSTGRES_SSL_ENABLE": "True", "TARGET_POSTGRES_SSL_MODE": "verify-ca"}
+            | AUTHORITY,
+            {"sslmode": "verify-ca", "sslrootcert": "ca.pem"},
+        ),
+    ],
+)
+def test_it_connects_with_the_tls_settings_of_the_target(
+    variables: dict[str, str], expected: Row, tmp_path: Path
+) -> None:
+    install_dbt()
+    somewhere = Tables(tmp_path, url="postgresql://u:p@db.example:5433/d")
+    told = export(somewhere, tmp_path, before=_TELL_CONNECTION, **variables)
+
+    where = {"host": "db.example", "port": "5433", "user": "u", "password": "p", "dbname": "d"}
+    assert json.loads(told.stdout) == where | expected, told.stderr
 
 
 @pytest.mark.parametrize(

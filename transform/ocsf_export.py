@@ -211,8 +211,10 @@ def connect() -> Generator[Database]:
 def _postgres(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
     names = {name: name.upper() for name in ("host", "port", "user", "password")}
     names["dbname"] = "DATABASE"
+    names["sslrootcert"] = "SSL_CERTIFICATE_AUTHORITY"
     given = {name: os.environ.get(f"TARGET_POSTGRES_{end}") for name, end in names.items()}
-    connection = driver.connect(**{"host": "localhost"} | {k: v for k, v in given.items() if v})
+    otherwise = {"host": "localhost", "sslmode": _tls_mode()}
+    connection = driver.connect(**otherwise | {k: v for k, v in given.items() if v})
     # dbt may build meanwhile: all of a batch is read as it is at one time.
     connection.set_session(isolation_level="REPEATABLE READ")
     connection.cursor().execute(
@@ -220,6 +222,13 @@ def _postgres(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
     )
     connection.commit()
     return connection
+
+
+def _tls_mode() -> str:
+    """Return the mode that the target has, and dbt as well."""
+    if os.environ.get("TARGET_POSTGRES_SSL_ENABLE", "").lower() != "true":
+        return "prefer"
+    return os.environ.get("TARGET_POSTGRES_SSL_MODE") or "verify-full"
 
 
 def _duckdb(driver: Any) -> Any:  # noqa: ANN401 - a driver without types
