@@ -566,6 +566,34 @@ def test_a_database_made_anew(warehouse: Warehouse, tmp_path: Path) -> None:
     assert {path.name for path in files_of(tmp_path)} == {"anew-000008.jsonl"}
 
 
+def test_files_may_be_taken_away(warehouse: Warehouse, tmp_path: Path) -> None:
+    served = ("--export", "sent")
+    assert export(warehouse, tmp_path, *served).returncode == 0
+    for path in tmp_path.rglob("*.jsonl"):
+        path.unlink()
+
+    assert export(warehouse, tmp_path, *served).stdout == "Nothing is new.\n"
+
+
+def test_another_folder_is_another_export(warehouse: Warehouse, tmp_path: Path) -> None:
+    first, other = tmp_path / "first", tmp_path / "other"
+    served = ("--export", "folders")
+    (death, *_) = DEATHS.values()
+    assert export(warehouse, first, *served).returncode == 0
+
+    refused = export(warehouse, other, *served)
+    assert refused.returncode == 1
+    assert "this folder lacks batches of the export folders, up to batch 1." in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not other.exists()
+
+    # All of it once more is all that there is, even if it takes two attempts.
+    assert export(warehouse, other, *served, "--again", before=death).returncode == 9
+    assert export(warehouse, other, *served).stdout.startswith("Batch 2: ")
+    assert ids_of(other) == all_ids(warehouse)
+    assert "up to batch 2." in export(warehouse, first, *served).stderr
+
+
 _LIST_ONE_MORE = """
 import os
 more = "insert into {}.ocsf_exported values ('vanish', 'gone', 1)"

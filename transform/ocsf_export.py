@@ -277,6 +277,12 @@ def export(database: Database, options: Options, *, again: bool = False) -> None
             f"{options.folder} holds batch {in_folder}, but the database knows of {last} only: it"
             " was made anew. Take another folder, or write all events --again."
         )
+    elif in_folder < (needed := _last_needed(database, options)):
+        raise ExportError(
+            f"{marker} is missing or old: this folder lacks batches of the export {options.export},"
+            f" up to batch {needed}. Give each folder an --export name of its own, or write all"
+            " events --again."
+        )
     elif not is_written:
         _write(database, options, last)
     batch = max(last, in_folder) + 1
@@ -321,6 +327,18 @@ def _last_batch(database: Database, options: Options) -> tuple[int, bool]:
         options.export,
     )
     return batches[0] if batches else (0, True)
+
+
+def _last_needed(database: Database, options: Options) -> int:
+    """Return the last batch whose events are in its files only: --again forgets those before."""
+    [(last,)] = database.run(
+        "select coalesce(max(batch), 0) from ocsf_batches as batches"
+        " where export = %s and is_written and exists ("
+        "select 1 from ocsf_exported as listed"
+        " where listed.export = batches.export and listed.batch = batches.batch)",
+        options.export,
+    )
+    return int(last)
 
 
 def _write(database: Database, options: Options, batch: int) -> None:
