@@ -527,6 +527,15 @@ pathlib.Path.rename = lambda *paths: os._exit(9) if len(done) == 3 else done.app
 import os, pathlib
 pathlib.Path.write_text = lambda *given, **others: os._exit(9)
 """,
+    "while it says so": """
+import os, pathlib
+pathlib.Path.replace = lambda *paths: os._exit(9)
+""",
+    "before the database knows": """
+import os
+done = []
+os.sync = lambda: os._exit(9) if len(done) == 2 else done.append(None)
+""",
 }
 
 

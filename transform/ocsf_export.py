@@ -372,7 +372,12 @@ def _write(database: Database, options: Options, batch: int) -> None:
     os.sync()
     for part, suffix in written:
         part.rename(part.with_suffix(suffix))
-    (options.folder / f".{options.export}").write_text(f"{batch}\n", encoding="utf-8")
+    marker = options.folder / f".{options.export}"
+    new_marker = marker.with_name(f"{marker.name}.part")
+    new_marker.write_text(f"{batch}\n", encoding="utf-8")
+    os.sync()  # what it holds, before it is the marker; and the names of the files
+    new_marker.replace(marker)
+    os.sync()
     with database.transaction():
         database.run(
             "update ocsf_batches set is_written = true where export = %s and batch = %s",
