@@ -60,6 +60,7 @@ HOSTILE = (
     f"</text></svg>{SCRIPT}",
     "{{ 7 * 7 }} {% raw %} &lt;b&gt;",
     "javascript:alert(1)",
+    "a bell\x07, an escape\x1b[31m, and no character\uffff",
 )
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -189,7 +190,7 @@ def world() -> Generator[World]:
         )
         sandbox.logins.extend(
             {
-                "authenticationEventType": HOSTILE[3] if number % 2 else "BAD_CREDENTIALS",
+                "authenticationEventType": ("BAD_CREDENTIALS", HOSTILE[3], HOSTILE[-1])[number % 3],
                 "email": HOSTILE[2],
                 "success": False,
                 "timestamp": at(number),
@@ -212,9 +213,17 @@ def world() -> Generator[World]:
                     **dict.fromkeys(("subject_name", "object_name", "object_type"), text),
                     "permission_id": f"hostile-{number}",
                     "actions": ["DELETE", text],
+                    **nulls,
                 }
             }
-            for number, text in enumerate(HOSTILE)
+            for number, (text, nulls) in enumerate(
+                [
+                    *((text, {}) for text in HOSTILE),
+                    (SCRIPT, {"object_type": None}),
+                    (SCRIPT, {"subject_type": None}),
+                    (SCRIPT, {"object_type": None, "subject_type": None}),
+                ]
+            )
         ]
         stop = given[-1] + 1
         lines = [*output.lines[:stop], *hostile, *output.lines[stop:]]

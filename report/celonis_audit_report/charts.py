@@ -37,6 +37,9 @@ _FAILED = "Failed attempts"
 # What a mark says of itself when somebody points at it.
 _TOLD: Spec = {"description": {"field": "told", "type": "nominal"}}
 
+# Control characters, mostly.
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 ET.register_namespace("", _SVG)
 
 
@@ -270,7 +273,7 @@ def _colour(field: str, names: Sequence[str]) -> Spec:
 
 def _values(rows: Sequence[Record], told: str) -> list[Record]:
     return [
-        {key: _value(value) for key, value in row.items()} | {"told": told.format(**row)}
+        {key: _value(value) for key, value in ({**row, "told": told.format(**row)}).items()}
         for row in rows
     ]
 
@@ -279,6 +282,8 @@ def _value(value: object) -> object:
     # A date alone would be taken for UTC and be shown in the zone of the machine.
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, str):
+        return _NOT_IN_XML.sub("", value)
     return f"{value.isoformat()}T00:00:00" if isinstance(value, date) else value
 
 
