@@ -584,6 +584,18 @@ def test_files_may_be_taken_away(warehouse: Warehouse, tmp_path: Path) -> None:
     assert export(warehouse, tmp_path, *served).stdout == "Nothing is new.\n"
 
 
+def test_files_are_for_their_owner_only(warehouse: Warehouse, tmp_path: Path) -> None:
+    folder = tmp_path / "ocsf"
+    for kind in ("jsonl", "parquet"):
+        served = ("--export", f"mine_{kind}", "--format", kind)
+        assert export(warehouse, folder, *served).returncode == 0
+
+    modes = {path.suffix or path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+    assert {modes.pop(name) for name in (".jsonl", ".parquet")} == {0o600}
+    assert {modes.pop(name) for name in (".mine_jsonl", ".mine_parquet")} == {0o600}
+    assert {*modes.values(), folder.stat().st_mode & 0o777} == {0o700}
+
+
 def test_another_folder_is_another_export(warehouse: Warehouse, tmp_path: Path) -> None:
     first, other = tmp_path / "first", tmp_path / "other"
     served = ("--export", "folders")

@@ -425,6 +425,7 @@ def main() -> None:
         is_parquet=given.format == "parquet",
         partition=partition if given.region else Path(),
     )
+    os.umask(0o077)  # events name people
     try:
         with connect() as database:
             export(database, options, again=given.again)
