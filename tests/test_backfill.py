@@ -44,7 +44,7 @@ class Killer:
     """Kills the worker that reads the fatal month, once, in the middle of it."""
 
     def __init__(self, folder: Path) -> None:
-        self._part = str(folder / f"{FATAL}.jsonl.part")
+        self._begun = str(folder / f"{FATAL}_")
         self._requests = 0
         self.killed: list[int] = []
 
@@ -53,7 +53,11 @@ class Killer:
             return
         self._requests += 1
         if self._requests > 3:
-            self.killed = [pid for pid in _processes() if self._part in _open_files(pid)]
+            self.killed = [
+                pid
+                for pid in _processes()
+                if any(path.startswith(self._begun) for path in _open_files(pid))
+            ]
             for pid in self.killed:
                 os.kill(pid, signal.SIGKILL)
 
@@ -199,6 +203,8 @@ def test_a_backfill_survives_its_workers_and_goes_on(example: Example, sandbox: 
     example.run("backfill", BACKFILL_FROM="2025-11-01")
     assert sandbox.requests == []
 
+    assert {path.stat().st_mode & 0o777 for path in example.files.glob("*.gz")} == {0o600}
+
     # And on from there, once and again.
     for _ in range(2):
         sandbox.happen(audit=5, logins=5, advance_seconds=600)
@@ -206,3 +212,22 @@ def test_a_backfill_survives_its_workers_and_goes_on(example: Example, sandbox: 
         example.run("follow")
         assert_each_once(example.in_tables(), sandbox)
     assert len(example.months()) == 120
+
+
+def test_half_a_month_is_not_taken_for_the_whole(example: Example, sandbox: Sandbox) -> None:
+    first = {"BACKFILL_FROM": "2025-11-01"}
+
+    example.run("backfill", **first, BACKFILL_TO="2025-11-15")
+    example.run("backfill", **first)
+
+    assert example.months() == [
+        "2025-11-01_2025-11-15",
+        "2025-11-01_2025-12-01",
+        "2025-12-01_2026-01-01",
+    ]
+    assert Counter((row.stream, row.timestamp) for row in example.in_tables()) == Counter(
+        (name, record["timestamp"].replace("Z", "000Z"))
+        for name, log in logs_of(sandbox).items()
+        for record in log.visible
+        if first["BACKFILL_FROM"] <= record["timestamp"] < END
+    )

@@ -21,6 +21,7 @@ from collections.abc import Iterator  # noqa: TC003 -- Dagster evaluates annotat
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import dagster as dg  # type: ignore[import-not-found] # ty: ignore[import-not-found] # only in its own environment
@@ -65,19 +66,26 @@ def months() -> Iterator[dg.DynamicOutput[str]]:
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=3, delay=5))
 def extract(month: str) -> str:
     """Copy one month into a file, unless that was done before."""
-    done = FOLDER / f"{month}.jsonl.gz"
+    end = min(following(date.fromisoformat(month)), END).isoformat()
+    # With both bounds in its name: half a month is not taken for the whole one later.
+    done = FOLDER / f"{month}_{end}.jsonl.gz"
     if done.exists():
         dg.get_dagster_logger().info("%s is here already", month)
         return str(done)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    begun = done.with_suffix(".part")
-    span = {
-        "start_date": month,
-        "end_date": min(following(date.fromisoformat(month)), END).isoformat(),
-    }
-    with gzip.open(begun, "wt", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+    span = {"start_date": month, "end_date": end}
+    # Nobody else writes to this file, nor reads it: events name people.
+    with (
+        NamedTemporaryFile(
+            prefix=f"{done.name}.", suffix=".part", dir=FOLDER, delete=False
+        ) as begun,
+        gzip.open(begun, "wt", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+    ):
         TapCelonisAudit(config=span, catalog=logs_only(), parse_env_config=True).sync_all()
-    begun.rename(done)
+    Path(begun.name).rename(done)
+    for left_over in FOLDER.glob(f"{done.name}.*.part"):
+        left_over.unlink(missing_ok=True)
     return str(done)
 
 
