@@ -28,6 +28,7 @@ install: $(UV) python ## Install the tap and its tools into .venv
 	@$(UV) sync --frozen --quiet --no-python-downloads --python "$$(command -v $(PYTHON))"
 	@# Meltano does not see that the dependencies of an editable plugin changed.
 	@if [ -d .meltano/extractors ] && [ uv.lock -nt .meltano/extractors ]; then rm -rf .meltano/extractors; fi
+	@if [ -d .meltano/utilities ] && [ report/pyproject.toml -nt .meltano/utilities ]; then rm -rf .meltano/utilities; fi
 
 .PHONY: lint
 lint: install ## Check style and types

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -93,3 +95,28 @@ def test_what_is_run_on_the_wheel_needs_the_wheel_only() -> None:
     for path in (ROOT / "tests").glob("test_*.py"):
         if not pattern.search(path.read_text(encoding="utf-8")):
             assert imported(path) - known == set(), path.name
+
+
+@pytest.mark.parametrize(
+    ("changed", "plugins"),
+    [("uv.lock", "extractors"), ("report/pyproject.toml", "utilities"), (None, None)],
+)
+def test_editable_plugins_are_installed_anew_when_their_dependencies_change(
+    changed: str | None, plugins: str | None, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    uv = tmp_path / ".tools" / "bin" / "uv"
+    for file in (uv, tmp_path / "uv.lock", tmp_path / "report" / "pyproject.toml"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("#!/bin/sh\n")
+        os.utime(file, (1, 2 if file == tmp_path / (changed or "") else 0))
+    uv.chmod(0o755)
+    installed = tmp_path / ".meltano"
+    for kind in ("extractors", "utilities"):
+        (installed / kind).mkdir(parents=True)
+        os.utime(installed / kind, (1, 1))
+
+    command = ["make", "--silent", "install", f"PYTHON={sys.executable}"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+    assert {path.name for path in installed.iterdir()} == {"extractors", "utilities"} - {plugins}
