@@ -97,6 +97,11 @@ def audit_events() -> list[Row]:
         scribe.write(event, message=message)
     for name in (None, "", "GROUP_ARCHIVED", "ROBOT_CREATED"):
         scribe.write(name)
+    for old, new in (("ANALYST", "ADMIN"), ("ADMIN", "ANALYST"), ("ADMIN", "ADMIN")):
+        change = {"oldValue": old, "newValue": new}
+        scribe.write(
+            "TEAM_MEMBERSHIP_UPDATED", message={"memberEmail": "a@b.cd"}, diffPayload=change
+        )
     node = {"nodeName": "n" * 9_000, "nodeId": "i" * 9_000, "null": None, "in": {"null": None}}
     difference = {"oldValue": None, "newValue": '"\\\n\u2028\u0007'}
     new_field = {"somethingNew": [None, {"a": None}]}
@@ -391,6 +396,21 @@ def test_an_administrator_is_made(events: list[Row]) -> None:
     assert changed["type_uid"] == 300501
     assert changed["privileges"] == [changed["unmapped"]["diff_payload"]["newValue"]]
     assert changed["user"]["email_addr"] == changed["unmapped"]["message"]["memberEmail"]
+
+
+def test_making_an_administrator_is_as_severe_as_it_gets(
+    world: World, warehouse: Warehouse
+) -> None:
+    written = {each["metadata"]["uid"]: each for each in map(json.loads, lines_of(warehouse))}
+    changes = warehouse.ask("select event_id, event, is_admin_grant from permission_changes")
+
+    granted = [each for each in changes if each["is_admin_grant"]]
+    assert {"ADMIN USER INVITED", "TEAM_MEMBERSHIP_UPDATED"} <= {each["event"] for each in granted}
+    assert {written[each["event_id"]]["severity"] for each in granted} == {"High"}
+    ordinary = {each["event_id"] for each in changes if not each["is_admin_grant"]}
+    roles = [written[each] for each in ordinary if written[each]["class_uid"] == 3005]
+    assert {each["severity"] for each in roles} <= {"Low", "Medium", "Informational"}
+    assert len(written) == len(world.teams) * (len(audit_events()) + len(login_events()))
 
 
 @pytest.mark.parametrize("event", ["SKILL_CREATED", "PERMISSIONS_CSV_DOWNLOADED"])

@@ -25,6 +25,12 @@ activities as (
     select * from {{ ref('ocsf_activities') }}
 ),
 
+-- As risky as among the changes of permissions: whoever makes an administrator may do all.
+admin_grants as (
+    select event_id from {{ ref('permission_changes') }}
+    where is_admin_grant
+),
+
 documented as (
     select
         audit_logs.event_id,
@@ -45,7 +51,7 @@ documented as (
         event_types.object,
         event_types.action,
         event_types.outcome,
-        event_types.risk,
+        case when admin_grants.event_id is not null then 'critical' else event_types.risk end as risk,
         read_events.object_id,
         left(read_events.object_name, 1000) as object_name,
         classes.class_uid,
@@ -55,6 +61,7 @@ documented as (
     inner join read_events on audit_logs.event_id = read_events.event_id
     left join event_types on audit_logs.event = event_types.event
     left join classes on audit_logs.event = classes.event
+    left join admin_grants on audit_logs.event_id = admin_grants.event_id
 ),
 
 -- Two events say by their content what they are: a permission is given to a user or to a group, and
