@@ -62,6 +62,13 @@ HOSTILE = (
     "javascript:alert(1)",
     "a bell\x07, an escape\x1b[31m, and no character\uffff",
 )
+#: Permissions that lack something, or have it in a strange form.
+ODD: tuple[tuple[str, Row], ...] = (
+    (SCRIPT, {"object_type": None}),
+    (SCRIPT, {"subject_type": None}),
+    (SCRIPT, {"subject_type": HOSTILE[-1]}),
+    (SCRIPT, {"object_type": None, "subject_type": None}),
+)
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
 
@@ -213,17 +220,10 @@ def world() -> Generator[World]:
                     **dict.fromkeys(("subject_name", "object_name", "object_type"), text),
                     "permission_id": f"hostile-{number}",
                     "actions": ["DELETE", text],
-                    **nulls,
+                    **odd,
                 }
             }
-            for number, (text, nulls) in enumerate(
-                [
-                    *((text, {}) for text in HOSTILE),
-                    (SCRIPT, {"object_type": None}),
-                    (SCRIPT, {"subject_type": None}),
-                    (SCRIPT, {"object_type": None, "subject_type": None}),
-                ]
-            )
+            for number, (text, odd) in enumerate([*((text, {}) for text in HOSTILE), *ODD])
         ]
         stop = given[-1] + 1
         lines = [*output.lines[:stop], *hostile, *output.lines[stop:]]

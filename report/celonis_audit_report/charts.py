@@ -266,7 +266,7 @@ def _number(field: str, title: str) -> Spec:
 
 
 def _colour(field: str, names: Sequence[str]) -> Spec:
-    scale = {"domain": list(names), "range": _SERIES[: len(names)]}
+    scale = {"domain": [_value(name) for name in names], "range": _SERIES[: len(names)]}
     legend = {"orient": "top", "title": None, "symbolType": "square"}
     return {"field": field, "type": "nominal", "scale": scale, "legend": legend, "title": None}
 
