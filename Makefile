@@ -60,7 +60,7 @@ audit: $(UV) ## Compare the locked dependencies with the known vulnerabilities
 .PHONY: test
 # Tests run side by side, and several of them need dbt or the report.
 test: lint browser dbt .report/bin/celonis-audit-report ## Check style and types, and run all tests
-	$(RUN)/pytest --numprocesses 2 --dist loadfile
+	$(RUN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: hub
 hub: install ## Write the entry for Meltano Hub from what the tap says about itself

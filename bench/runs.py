@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = 900
 #: The latency that stands for an ordinary network.
 USUAL_MS = 50
 #: A reader that would spend longer than this in nothing but waiting is left out.
-MAX_WAIT_SECONDS = 120
+MAX_WAIT_SECONDS = 45
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
