@@ -284,6 +284,27 @@ class TestWhatItSays:
         (found,) = (one for one in page.findings if one["kind"] == FINDING_OF[burst["kind"]])
         assert f"{burst['failures']} failed logins" in found["text"]
 
+    def test_with_pseudonyms_it_finds_the_same_and_names_nobody(self, tmp_path: Path) -> None:
+        with Sandbox(days=DAYS_NEEDED, now=NOW, stories=True) as sandbox:
+            secret = {"pseudonymization": "hmac-sha256", "pseudonymization_key": "k" * 32}
+            config = {"api_url": sandbox.url, "app_key": sandbox.app_key, **secret}
+            output = run_tap(config, state=None, streams=[stream.name for stream in STREAMS])
+            stories = sandbox.state()["stories"]
+            addresses = {record["email"].lower() for record in sandbox.logins.visible}
+        (tmp_path / "files").mkdir()
+        warehouse = Files(tmp_path, {"as_of": f"{AS_OF}"})
+        warehouse.load(output.lines)
+        warehouse.build(*WITHOUT_TESTS)
+        assert make_report(warehouse).returncode == 0
+        text = (tmp_path / "output" / "report.html").read_text(encoding="utf-8")
+        found = Page(text).findings
+        for story in stories:
+            moment = f"{story['at'][:10]} {story['at'][11:16]}"
+            kind = FINDING_OF[story["kind"]]
+            (finding,) = (one for one in found if one["kind"] == kind and moment in one["text"])
+            assert "@pseudonym.invalid" in finding["text"]
+        assert not [address for address in addresses if address in text.lower()]
+
     def test_the_verdict_counts_the_findings(self, page: Page) -> None:
         assert page.contents["h1"] == [f"{len(page.findings)} things to look at"]
         assert len(page.findings) < 20
