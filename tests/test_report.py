@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from outputs import run_tap
 from projects import Project, quiet_variables
-from warehouses import Files, Row, Tables, Warehouse
+from warehouses import DBT, Files, Row, Tables, Warehouse
 
 from bench.environments import Environment
 from tap_celonis_audit.sandbox import Sandbox
@@ -70,6 +70,21 @@ ODD: tuple[tuple[str, Row], ...] = (
     (SCRIPT, {"object_type": None, "subject_type": None}),
 )
 VOID = {"meta", "link", "input", "br", "img", "hr"}
+
+# Lays the rows of all tables in another order: a different one for each number.
+_SHUFFLE = """
+import duckdb, sys
+path, schema, number = sys.argv[1:]
+database = duckdb.connect(path)
+database.execute(f'use "{schema}"')
+for (name,) in database.execute(
+    "select table_name from duckdb_tables() where schema_name = current_schema()"
+).fetchall():
+    database.execute(
+        f'create or replace table "{name}" as'
+        f' select * from "{name}" as given order by hash(given, {number})'
+    )
+"""
 
 
 @cache
@@ -577,6 +592,24 @@ class TestTwoTeams:
         two_teams.build("--select", "report_window", *WITHOUT_TESTS)
         page = self.page(two_teams)
         assert page.number("Monthly active users") == 0
+
+
+class TestWhatDoesNotMatter:
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_the_order_of_rows_in_the_warehouse(
+        self, number: int, files: Warehouse, page: Page, tmp_path: Path
+    ) -> None:
+        shuffled = tmp_path / "models.duckdb"
+        shutil.copy(files.environment["DBT_DUCKDB_PATH"], shuffled)
+        shuffle = [str(DBT.with_name("python")), "-c", _SHUFFLE, str(shuffled)]
+        subprocess.run([*shuffle, files.schema, f"{number}"], check=True, timeout=TIMEOUT_SECONDS)
+        output = tmp_path / "report.html"
+        state = files.folder / "state.json"
+        done = make_report(
+            files, "--state", state, "--output", output, DBT_DUCKDB_PATH=str(shuffled)
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert output.read_text(encoding="utf-8") == page.text
 
 
 class TestWhatCanGoWrong:

@@ -18,5 +18,5 @@ select
     users.team
 from users
 where users.is_admin
-order by users.is_dormant desc, users.days_since_seen desc nulls first, users.email
+order by users.is_dormant desc, users.days_since_seen desc nulls first, users.email, users.user_key
 limit 500

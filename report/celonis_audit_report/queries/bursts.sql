@@ -12,5 +12,5 @@ select
     is_outside_working_hours as off_hours,
     team
 from failed_login_bursts
-order by started_at desc
+order by started_at desc, burst_id
 limit 200

@@ -12,5 +12,5 @@ select
     team
 from users
 where is_dormant
-order by is_admin desc, days_since_seen desc nulls first, email, team
+order by is_admin desc, days_since_seen desc nulls first, email, user_key
 limit 500

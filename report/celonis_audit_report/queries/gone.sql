@@ -10,5 +10,5 @@ select
     team
 from users
 where has_access_though_gone
-order by gone_since desc nulls last, email, team
+order by gone_since desc nulls last, email, user_key
 limit 500

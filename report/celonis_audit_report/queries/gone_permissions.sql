@@ -10,5 +10,5 @@ select
     team
 from permissions
 where is_held_by_somebody_gone
-order by subject_name, object_name, team
+order by subject_name, object_name, permission_id
 limit 500

@@ -9,5 +9,5 @@ select
 from permissions
 where is_powerful
 group by team, subject_id, subject_name, subject_type
-order by count(*) desc, subject_name
+order by count(*) desc, subject_name, team, subject_id, subject_type
 limit 200
