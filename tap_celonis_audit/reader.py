@@ -13,7 +13,8 @@ A count itself may be lower than the truth. If pages go on behind it, that shows
 nothing behind the last page of several. If they end there too, it is a cap; so a count is believed
 only below one that was seen to be the sum of its parts. (No cap is lower than a count that was
 seen, so what lies below that is no cap. The sum is what bears out that counts are counts at all;
-parts overlap by the padding, so it is never too low.)
+parts overlap by the padding, so it is never too low.) A single second has no parts. If nothing larger
+was counted yet, all of history up to it is asked for; if that counts no more either, it is told.
 What cannot be proven is read again in smaller windows, down to one second, or fails.
 
 How long windows are is planned by counts, from the top: a range that holds too much is divided,
@@ -41,7 +42,7 @@ import msgspec
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.keys import canonical
 from tap_celonis_audit.pool import Pool
-from tap_celonis_audit.windows import format_second
+from tap_celonis_audit.windows import BEGINNING, format_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -185,11 +186,12 @@ class Reader:
         self._parse = parse
         self._name = name
         self._page_size = page_size
-        self._trusted = 0
+        self._trusted = self._largest = 0
         self._pages = MAX_PAGES
         self._calm = 0
         self._record_bytes = 1.0
         self._count_is_capped = self._told_of_cap = False
+        self._doubted: set[int] = set()
         self._begun_before = self._pool.begun
         self.few = min(_FEW, page_size // 2)
         """So many events are read at once rather than asked for by count."""
@@ -447,7 +449,8 @@ class Reader:
         return page
 
     def _weigh(self, page: Page) -> None:
-        """Learn how large records are."""
+        """Learn how large records are, and how far Celonis counts."""
+        self._largest = max(self._largest, page.total or 0)
         if page.records:
             self._record_bytes = max(page.size / len(page.records), 0.9 * self._record_bytes, 1.0)
 
@@ -594,7 +597,32 @@ class Reader:
             beyond = self._page(start, end, _pages(first), size)
             if beyond.records:
                 raise NotProvenError(f"{total} records announced, but there are more")
+        if self._is_new_maximum(first):
+            if end - start > 1:
+                raise NotProvenError(f"{total} records announced, more than is believed", again=False)
+            self._doubt(start, total)
         return pages
+
+    def _doubt(self, second: int, total: int) -> None:
+        """Tell if what a single second counts may be all that Celonis ever counts and shows.
+
+        A count that is lower than another one is true, whatever the cap; that of all history is.
+        """
+        first, last = second - PADDING_SECONDS, second + 1 + PADDING_SECONDS
+        if total >= self._largest:
+            self._take(self._ask(min(BEGINNING, first), last, 0, 1))
+        if total < self._largest:
+            return
+        if self._doubted.isdisjoint((second - 1, second)):  # Its neighbours are asked for with it.
+            logger.warning(
+                "%s: Celonis counts %d records from %s to %s, and no more in all of its history: if "
+                "that is the most that it ever counts and shows, others from there are missing",
+                self._name,
+                total,
+                format_second(first),
+                format_second(last),
+            )
+        self._doubted.add(second)
 
     def _others(
         self, start: int, end: int, first: Page, size: int, asked: Sequence[Ticket[Page]]

@@ -5,13 +5,16 @@ Each test reads the same world with the guard, where nothing may go wrong, and w
 
 from __future__ import annotations
 
+import inspect
+import sys
+import textwrap
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import worlds
-from worlds import NOON_S, SETTLE, Copy, World, record
+from worlds import NOON_S, SETTLE, Copy, World, parse, record
 
 from tap_celonis_audit import cursor, follow, reader
 from tap_celonis_audit.cursor import CursorReader
@@ -19,11 +22,13 @@ from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import event_id
 from tap_celonis_audit.reader import Event, Reader
+from tap_celonis_audit.sandbox.cursors import Cursors
 from tap_celonis_audit.state import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tap_celonis_audit.cursor import Link
     from tap_celonis_audit.reader import Page
 
 pytestmark = pytest.mark.usefixtures("parallel")
@@ -43,6 +48,19 @@ def check(make: Callable[[], Copy], disable: Callable[[], None]) -> tuple[int, i
     assert misses(make) == (0, 0, 0)
     disable()
     return misses(make)
+
+
+def take_away(
+    monkeypatch: pytest.MonkeyPatch, method: Any, guard: str, *, instead: str = "False"
+) -> None:
+    """Disable a guard that stands in the middle of a method, by its text."""
+    source = textwrap.dedent(inspect.getsource(method))
+    assert source.count(guard) == 1
+    module, scope = sys.modules[method.__module__], dict[str, Any]()
+    code = compile(f"from __future__ import annotations\n{source.replace(guard, instead)}", "", "exec")
+    exec(code, vars(module), scope)  # noqa: S102 -- our own source
+    owner = getattr(module, method.__qualname__.partition(".")[0])
+    monkeypatch.setattr(owner, method.__name__, scope[method.__name__])
 
 
 def test_padding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +151,59 @@ def test_agreement_of_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     lost, extra, _ = check(make, lambda: monkeypatch.setattr(reader, "_AGREEING_PASSES", 1))
     assert lost > 0
     assert extra > 0
+
+
+def lost_of_a_second(order: Any, *, deleting: int, adding: int) -> int:
+    """Read a second in which an event disappears and another one appears meanwhile.
+
+    Returns:
+        How many of those that were there all the time are lost.
+    """
+    world = World(order=order, seed=deleting)
+    world.tie(40, NOON_S * 1000)
+
+    def hook(_: World) -> None:
+        if world.requests == deleting:
+            world.log.remove(lambda each: each["event"] == "T-3")
+        if world.requests == adding:
+            world.log.add(record(NOON_S * 1000 + 9, "new"))
+
+    world.hook = hook
+    window, *_ = Reader(world.fetch, parse, name="x", page_size=10).read(NOON_S, NOON_S + 1)
+    events = {event.record["event"] for event in window.events}
+    return len({f"T-{each}" for each in range(40)} - events - {"T-3"})
+
+
+def test_pages_agree_on_one_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What moves to the page before, when something there disappears, must not be missed."""
+
+    def lost() -> int:
+        return sum(lost_of_a_second("ascending", deleting=n, adding=n + 1) for n in range(9))
+
+    assert lost() == 0
+    take_away(monkeypatch, Reader._collect, "page.total != total")
+    assert lost() > 0
+
+
+def test_what_a_crowded_second_showed_before_its_count_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An event that was shown and has disappeared stands in for one that was not shown yet."""
+
+    def lost(seed: int) -> int:
+        return lost_of_a_second("unstable", deleting=seed, adding=-1)
+
+    assert not any(map(lost, range(60)))
+    forget = "answers, passes, total = [], [], first.total"
+    take_away(monkeypatch, Reader._read_dense, forget, instead="total = first.total")
+    losses = failures = 0
+    for seed in range(60):
+        try:
+            losses += lost(seed)
+        except TapError:  # By then it knows more events than there are.
+            failures += 1
+    assert losses > 0
+    assert failures > 0
 
 
 def test_asking_what_the_ends_of_a_counted_span_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,3 +505,48 @@ def test_padding_of_chains(monkeypatch: pytest.MonkeyPatch) -> None:
 
     lost, *_ = check(make, unpadded)
     assert lost > 0
+
+
+class EndlessError(Exception):
+    """Nobody can wait for this."""
+
+
+def back_to_the_middle(world: World) -> None:
+    """After its last page, a chain goes on with its third one, ever again."""
+    original, tokens = world.fetch_link, list[str | None]()
+
+    def fetch(span: tuple[int, int] | None, token: str | None, limit: int) -> Link:
+        link = original(span, token, limit)
+        tokens.append(link.token)
+        return link if link.token or len(tokens) == 1 else replace(link, token=tokens[1])
+
+    world.fetch_link = fetch  # type: ignore[method-assign] -- this world only
+
+
+@pytest.mark.parametrize(
+    ("quirk", "guard"),
+    [
+        ("none", "link.token in tokens"),
+        ("endless", "fruitless > _MAX_FRUITLESS"),
+        ("loop", "(is_like_first and not is_like_last)"),
+    ],
+)
+def test_chains_in_circles(monkeypatch: pytest.MonkeyPatch, quirk: Any, guard: str) -> None:
+    def make() -> Copy:
+        world = World(cursors=Cursors(quirk=quirk, span="ignored"))
+        world.fill(350, NOON_S - DAY, NOON_S - HOUR)
+        if quirk == "none":
+            back_to_the_middle(world)
+
+        def hook(_: World) -> None:
+            if world.requests > 500:
+                raise EndlessError
+
+        world.hook = hook
+        return Copy(world, by_cursor=True, page_size=50)
+
+    with pytest.raises(TapError, match="go round in circles"):
+        make().run()
+    take_away(monkeypatch, CursorReader._chain, guard)
+    with pytest.raises(EndlessError):
+        make().run()

@@ -303,6 +303,42 @@ def test_a_second_with_more_events_than_the_cap_fails() -> None:
         Copy(world).run()
 
 
+@pytest.mark.parametrize("around", [0, 50, 1_500])
+def test_a_second_that_may_be_capped_is_told(around: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Pages end where the count does, and nothing larger is counted anywhere: beyond proof."""
+    world = World(count="capped:300", reach=300)
+    world.tie(500, (NOON_S - DAY) * 1000)
+    world.tie(400, (NOON_S - DAY + 60) * 1000, name="other")
+    world.fill(around, NOON_S - 9 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    told = [line for line in caplog.messages if "in all of its history" in line]
+    assert len(told) == 2
+    # What is asked for beside a second is in its count.
+    for line, offset in zip(told, (0, 60), strict=True):
+        span = [format_second(NOON_S - DAY + offset + each) for each in (-3, 0)]
+        assert f"counts 300 records from {span[0]} to {span[1]}" in line
+    assert (world.truth(0, NOON_S) - copy.records).total() == 300
+
+
+@pytest.mark.parametrize("order", ORDERS[:3])
+@pytest.mark.parametrize("number", [200, 500])
+@pytest.mark.parametrize("before", [1, 3_000])
+def test_a_crowded_second_among_others_is_not_doubted(
+    order: Order, number: int, before: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is one that is all there is since the last run."""
+    world = World(order=order)
+    world.fill(before, NOON_S - 9 * DAY, NOON_S - 8 * DAY)
+    copy = Copy(world)
+    for run in range(3):
+        world.clock.advance(seconds=8 * DAY)
+        world.tie(number, world.clock.now_ms - 3_600_000, name=run)
+        copy.run()
+        copy.check()
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("number", [0, 7, 1000, 10**9, 10**18])
 def test_a_frozen_count_fails(number: int) -> None:
     world = World(count=f"frozen:{number}")
