@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
+from collections import Counter
+from copy import deepcopy
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,14 +28,17 @@ from tap_celonis_audit.state import FINGERPRINT_BYTES, MARGIN_SECONDS
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tap_celonis_audit.cursor import CursorReader
     from tap_celonis_audit.reader import Event, Reader, Window
-    from tap_celonis_audit.state import Bookmark
+    from tap_celonis_audit.state import Bookmark, Watch
 
 logger = logging.getLogger(__name__)
 
+#: The last event stays known for so long: each run must be shown it again. After 30 days, it may
+#: have been deleted: https://docs.celonis.com/en/audit-logs.html
+_REMEMBERED_SECONDS = 21 * 86_400
 #: The second of a row; windows hold events that have one.
 _second = attrgetter("event.second")
 
@@ -91,6 +96,7 @@ class Follower:
         late = late_seconds if bookmark.late_seconds is None else bookmark.late_seconds
         self._final_until = bookmark.watermark - late
         self._borders: dict[tuple[int, bool], int | None] = {}
+        self._doubted: Watch | None = None
         self.late = 0
         """Events that were found after their time had been read."""
 
@@ -114,6 +120,10 @@ class Follower:
                 self._name,
                 format_second(self._bookmark.watermark),
             )
+        finally:
+            if self._doubted is not None and not self._bookmark.checked:
+                # Whether what is gone was deleted, will show when something comes.
+                self._bookmark.watch = self._doubted
 
     def _tell_changes(self) -> None:
         """Warn if later events are wanted than the last run prepared for."""
@@ -224,10 +234,12 @@ class Follower:
         if self._is_stale or watch.expected(watch.start, watermark) <= self._reader.few:
             return None
         low = watch.start - 1
-        if watch.start > self._bookmark.start and watch.start < self._final_until:
+        # What is final, but before the last event: that has to be shown again, too.
+        final = range(watch.start, min(self._final_until, max(watch.counts)))
+        if watch.start > self._bookmark.start and final:
             # One that is asked about has to fit a page, with its neighbours.
             low = min(
-                range(watch.start, self._final_until),
+                final,
                 key=lambda second: (not watch.is_quiet(second), watch.expected(second, second + 3)),
             )
         return None if self._shown(low, is_first=True) is None else low
@@ -280,8 +292,9 @@ class Follower:
     def _take(self, windows: Iterable[Window]) -> Iterator[Sequence[Row]]:
         """Give what is new in windows, and know it from then on."""
         for window in windows:
-            self._calibrate(window)
             rows = list(_name_events(window.events))
+            self._tell_deletions(window, rows)
+            self._calibrate(window)
             yield self._new(rows)
             self._take_over(window, rows)
             if self._bookmark.checked:
@@ -337,31 +350,35 @@ class Follower:
     def _take_over(self, window: Window, rows: Sequence[Row]) -> None:
         bookmark, watch = self._bookmark, self._bookmark.watch
         start = max(window.start, watch.start)
+        last = _second(rows[-1]) if rows else window.end
         if window.start >= self._known_until:
-            # Of what is new, only the recent part is worth knowing.
-            start = max(start, min(self._horizon(), window.end) - MARGIN_SECONDS)
-        seconds = _by_second(rows, since=start)
-        self._tell_deletions(start, window.end, seconds)
-        watch.replace(start, window.end, seconds)
+            # Of what is new, only the recent part is worth knowing, and the last event.
+            start = max(start, min(self._horizon(), last) - MARGIN_SECONDS)
+        watch.replace(start, window.end, _by_second(rows, since=start))
         if not bookmark.checked:
             return  # Nothing was seen yet: that is no proof that there is nothing.
         bookmark.watermark = max(bookmark.watermark, window.end)
         # Not sooner: the search for late arrivals compares with all that was known.
         if window.end > self._known_until:
-            watch.forget(before=min(self._horizon(), bookmark.watermark))
+            last = max(watch.counts, default=bookmark.watermark)
+            last = max(last, int(self._now()) - _REMEMBERED_SECONDS)
+            watch.forget(before=min(self._horizon(), bookmark.watermark, last))
         if watch.limit():
             logger.info("%s: too many recent events to know each; watched by count", self._name)
 
-    def _tell_deletions(
-        self, start: int, end: int, seconds: Mapping[int, tuple[bytes, ...]]
-    ) -> None:
-        """Warn if events that were read before are gone: on an audit log, that is news."""
+    def _tell_deletions(self, window: Window, rows: Sequence[Row]) -> None:
+        """Warn if events that were read before are gone: on an audit log, that is news.
+
+        Or bounds do not mean what they did; that is tried out again with the next event.
+        """
+        watch, start = self._bookmark.watch, max(window.start, self._bookmark.watch.start)
         if start >= self._known_until:
             return
+        shown = Counter(map(_second, rows))
         known = [
-            (number, len(seconds.get(second, ())))
-            for second, number in self._bookmark.watch.counts.items()
-            if start <= second < end
+            (number, shown[second])
+            for second, number in watch.counts.items()
+            if start <= second < window.end
         ]
         if any(now < before for before, now in known):
             logger.warning(
@@ -370,9 +387,11 @@ class Follower:
                 self._name,
                 sum(before for before, _ in known),
                 format_second(start),
-                format_second(end),
+                format_second(window.end),
                 sum(min(before, now) for before, now in known),
             )
+            if self._bookmark.checked and not self._is_stale:
+                self._doubted, self._bookmark.checked = deepcopy(watch), False
 
 
 def _fingerprint(row: Row) -> bytes:

@@ -13,8 +13,8 @@ A count itself may be lower than the truth. If pages go on behind it, that shows
 nothing behind the last page of several. If they end there too, it is a cap; so a count is believed
 only below one that was seen to be the sum of its parts. (No cap is lower than a count that was
 seen, so what lies below that is no cap. The sum is what bears out that counts are counts at all;
-parts overlap by the padding, so it is never too low.) A single second has no parts. If nothing larger
-was counted yet, all of history up to it is asked for; if that counts no more either, it is told.
+parts overlap by the padding, so it is never too low.) A single second has no parts: where nothing
+larger was counted yet, all of history is, and if that is no more either, it is told.
 What cannot be proven is read again in smaller windows, down to one second, or fails.
 
 How long windows are is planned by counts, from the top: a range that holds too much is divided,
@@ -119,6 +119,8 @@ class Window:
 class _Whole:
     """A range that was divided: its count, and what its parts count."""
 
+    start: int
+    end: int
     total: int
     unasked: int
     """Parts that have not answered yet."""
@@ -190,7 +192,8 @@ class Reader:
         self._pages = MAX_PAGES
         self._calm = 0
         self._record_bytes = 1.0
-        self._count_is_capped = self._told_of_cap = False
+        self._count_is_capped = self._told_of_cap = self._told_of_short = False
+        self._short: list[_Whole] = []
         self._doubted: set[int] = set()
         self._begun_before = self._pool.begun
         self.few = min(_FEW, page_size // 2)
@@ -258,6 +261,7 @@ class Reader:
             part = plan[0]
             self._arrange(plan, part)
             if plan[0] is part and self._is_fit(plan, part):
+                self._count_again()
                 return plan.pop(0)
 
     def _look_ahead(self) -> None:
@@ -332,6 +336,28 @@ class Reader:
         elif whole.added > whole.overlap * whole.total:
             # Not even if everything lay where parts overlap.
             self._tell_of_cap(whole.total, whole.added)
+        elif whole.added < whole.total:
+            self._short.append(whole)
+
+    def _count_again(self) -> None:
+        """Ask again for counts that were more than those of their parts.
+
+        Where events were deleted in between, they are not any more.
+        """
+        while self._short:
+            whole = self._short.pop()
+            again = self._page(whole.start, whole.end, 0, 1).total
+            if again is not None and again >= whole.total and not self._told_of_short:
+                self._told_of_short = True
+                logger.warning(
+                    "%s: Celonis counts %d records from %s to %s, but %d in the parts of that "
+                    "time: others may be missing",
+                    self._name,
+                    again,
+                    format_second(whole.start),
+                    format_second(whole.end),
+                    whole.added,
+                )
 
     def _is_fit(self, plan: list[_Part], part: _Part) -> bool:
         """Tell whether a window can be read now; divide it if its count cannot be believed."""
@@ -387,7 +413,7 @@ class Reader:
             return [_Part(*pair) for pair in pairs]
         # Parts that are longer than what is asked for beside them overlap in pairs only.
         is_long = min(end - start for start, end in pairs) >= 2 * (PADDING_SECONDS + 1)
-        whole = _Whole(first.total, len(pairs), overlap=2 if is_long else len(pairs))
+        whole = _Whole(start, end, first.total, len(pairs), overlap=2 if is_long else len(pairs))
         return [_Part(*pair, whole=whole) for pair in pairs]
 
     def _beginning(self, part: _Part, first: Page) -> int:
@@ -593,15 +619,20 @@ class Reader:
         received = sum(len(page.records) for page in pages)
         if received != total:
             raise NotProvenError(f"{total} records announced, {received} received")
-        if self._is_new_maximum(first) or _ends_full(first):
-            beyond = self._page(start, end, _pages(first), size)
-            if beyond.records:
-                raise NotProvenError(f"{total} records announced, but there are more")
-        if self._is_new_maximum(first):
-            if end - start > 1:
-                raise NotProvenError(f"{total} records announced, more than is believed", again=False)
-            self._doubt(start, total)
+        self._see_the_end(start, end, first, size)
         return pages
+
+    def _see_the_end(self, start: int, end: int, first: Page, size: int) -> None:
+        """See that nothing follows the last page, as far as the count cannot be believed."""
+        total, is_too_much = first.total, self._is_new_maximum(first)
+        if not (is_too_much or _ends_full(first)) or total is None:
+            return
+        if self._page(start, end, _pages(first), size).records:
+            raise NotProvenError(f"{total} records announced, but there are more")
+        if is_too_much and end - start > 1:
+            raise NotProvenError(f"{total} records are more than is believed", again=False)
+        if is_too_much:
+            self._doubt(start, total)
 
     def _doubt(self, second: int, total: int) -> None:
         """Tell if what a single second counts may be all that Celonis ever counts and shows.
@@ -615,8 +646,8 @@ class Reader:
             return
         if self._doubted.isdisjoint((second - 1, second)):  # Its neighbours are asked for with it.
             logger.warning(
-                "%s: Celonis counts %d records from %s to %s, and no more in all of its history: if "
-                "that is the most that it ever counts and shows, others from there are missing",
+                "%s: Celonis counts %d records from %s to %s, and no more in all of its history: "
+                "if that is the most that it ever counts and shows, others from there are missing",
                 self._name,
                 total,
                 format_second(first),

@@ -5,6 +5,7 @@ Each test reads the same world with the guard, where nothing may go wrong, and w
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import textwrap
@@ -57,8 +58,8 @@ def take_away(
     source = textwrap.dedent(inspect.getsource(method))
     assert source.count(guard) == 1
     module, scope = sys.modules[method.__module__], dict[str, Any]()
-    code = compile(f"from __future__ import annotations\n{source.replace(guard, instead)}", "", "exec")
-    exec(code, vars(module), scope)  # noqa: S102 -- our own source
+    source = f"from __future__ import annotations\n{source.replace(guard, instead)}"
+    exec(source, vars(module), scope)  # noqa: S102 -- our own source
     owner = getattr(module, method.__qualname__.partition(".")[0])
     monkeypatch.setattr(owner, method.__name__, scope[method.__name__])
 
@@ -328,10 +329,10 @@ def test_leaving_the_newest_events_for_later() -> None:
         world = World()
         copy = Copy(world, settle=settle, late=0)
         for run in range(5):
-            # Events show up half a minute after they happened.
+            # Every other event shows up half a minute after it happened, and after the next one.
             for number in range(10):
-                at_ms = world.clock.now_ms + number * 6_000
-                world.log.add(record(at_ms, f"{run}-{number}"), visible_in=number * 6 + 30)
+                at_ms, delay = world.clock.now_ms + number * 6_000, number % 2 * 30
+                world.log.add(record(at_ms, f"{run}-{number}"), visible_in=number * 6 + delay)
             world.clock.advance(seconds=60)
             copy.run()
         world.clock.advance(seconds=300)
@@ -409,6 +410,7 @@ def test_counting_from_before_the_first_second_that_is_watched(
 
 
 def test_counting_from_a_second_that_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = NOON_S - SETTLE - 2
     original = Follower.__init__
 
     def final_too_soon(self: Follower, *args: Any, **kwargs: Any) -> None:
@@ -417,7 +419,8 @@ def test_counting_from_a_second_that_is_final(monkeypatch: pytest.MonkeyPatch) -
 
     def make() -> Copy:
         world = World()
-        world.fill(2_000, NOON_S - 8 * HOUR, NOON_S - SETTLE)
+        world.fill(2_000, NOON_S - 8 * HOUR, quiet)
+        world.tie(1, (quiet + 1) * 1000)
         copy = Copy(world)
         copy.run()
         world.log.add(record((NOON_S - 5 * HOUR) * 1000, "late"))
@@ -427,10 +430,46 @@ def test_counting_from_a_second_that_is_final(monkeypatch: pytest.MonkeyPatch) -
     def hasty() -> None:
         monkeypatch.setattr(Follower, "__init__", final_too_soon)
         # Of the quiet ones the first is taken; let it be the last.
-        monkeypatch.setattr(Watch, "is_quiet", lambda _, second: second == NOON_S - SETTLE - 1)
+        monkeypatch.setattr(Watch, "is_quiet", lambda _, second: second == quiet)
 
     lost, *_ = check(make, hasty)
     assert lost == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "guard", "instead"),
+    [
+        # The last event stays known.
+        (Follower._take_over, "bookmark.watermark, last)", "bookmark.watermark)"),
+        # What it means that known events are gone, is tried out before anything is taken as read.
+        (Follower._tell_deletions, "self._bookmark.checked and not self._is_stale", "False"),
+    ],
+)
+def test_bounds_are_tried_out_again(
+    monkeypatch: pytest.MonkeyPatch, method: Any, guard: str, instead: str
+) -> None:
+    """After a quiet day, bounds come to mean something else; then work begins again."""
+
+    def make() -> Copy:
+        world = World()
+        world.fill(300, NOON_S - 5 * HOUR, NOON_S)
+        copy = Copy(world, late=HOUR)
+        copy.run()
+        world.clock.advance(seconds=DAY)
+        copy.run()
+        world.shift_hours = 2
+        for hour in range(12):
+            world.clock.advance(seconds=HOUR)
+            world.fill(4 * (hour > 2), world.now_s - HOUR // 2, world.now_s, name=hour)
+            with contextlib.suppress(TapError):
+                copy.run()
+        world.shift_hours = 0
+        copy.run()
+        copy.rows = list({row.event_id: row for row in copy.rows}.values())
+        return copy
+
+    lost, *_ = check(make, lambda: take_away(monkeypatch, method, guard, instead=instead))
+    assert lost > 0
 
 
 def test_watching_older_history_that_is_recent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,7 +550,7 @@ class EndlessError(Exception):
     """Nobody can wait for this."""
 
 
-def back_to_the_middle(world: World) -> None:
+def back_to_the_middle(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its last page, a chain goes on with its third one, ever again."""
     original, tokens = world.fetch_link, list[str | None]()
 
@@ -520,7 +559,7 @@ def back_to_the_middle(world: World) -> None:
         tokens.append(link.token)
         return link if link.token or len(tokens) == 1 else replace(link, token=tokens[1])
 
-    world.fetch_link = fetch  # type: ignore[method-assign] -- this world only
+    monkeypatch.setattr(world, "fetch_link", fetch)
 
 
 @pytest.mark.parametrize(
@@ -536,7 +575,7 @@ def test_chains_in_circles(monkeypatch: pytest.MonkeyPatch, quirk: Any, guard: s
         world = World(cursors=Cursors(quirk=quirk, span="ignored"))
         world.fill(350, NOON_S - DAY, NOON_S - HOUR)
         if quirk == "none":
-            back_to_the_middle(world)
+            back_to_the_middle(world, monkeypatch)
 
         def hook(_: World) -> None:
             if world.requests > 500:

@@ -509,6 +509,63 @@ def test_bounds_that_hide_everything_move_no_bookmark() -> None:
     copy.check()
 
 
+@pytest.mark.parametrize("hours", [-12, -1, 2, 12])
+@pytest.mark.parametrize("number", [1, 3_000])
+@pytest.mark.parametrize("silence", [0, 24])
+@pytest.mark.parametrize("late", [HOUR, LATE])
+def test_bounds_that_change_their_meaning_later_lose_nothing(
+    hours: float, number: int, silence: int, late: int
+) -> None:
+    """The last event stays known, so that even a log in which nothing happens is seen to answer."""
+    world = World()
+    world.fill(number, NOON_S - 5 * HOUR, NOON_S - HOUR)
+    copy = Copy(world, late=late)
+    copy.run()
+    for _ in range(silence):
+        world.clock.advance(seconds=HOUR)
+        copy.run()
+    world.shift_hours = hours
+    failures = 0
+    for hour in range(16):
+        world.clock.advance(seconds=HOUR)
+        if hour > 2:
+            world.fill(3, world.now_s - HOUR, world.now_s, name=f"new-{hour}")
+        try:
+            copy.run()
+        except TapError:
+            failures += 1
+    assert failures or hours < 0  # What is shown later is taken for late.
+    world.shift_hours = 0
+    settle(world, copy)
+    copy.rows = list({row.event_id: row for row in copy.rows}.values())
+    copy.check()
+    assert copy.run() == []
+
+
+@pytest.mark.parametrize("days", [1, 20, 40])
+def test_silence_costs_little_and_deletions_in_it_stop_nothing(days: int) -> None:
+    world = World(retention_days=30)
+    for second in range(300):
+        world.log.add(record((NOON_S - 10 * MINUTE + second) * 1000, f"{second}"))
+    copy = Copy(world)
+    copy.run()
+    world.clock.advance(seconds=days * DAY)
+    for _ in range(2):
+        assert copy.run() == []
+        assert copy.requests <= 3
+        assert copy.state["replication_key_value"] == format_second(world.now_s - SETTLE)
+        world.clock.advance(seconds=60)
+    world.log.remove(lambda _: True)
+    mark = copy.state["replication_key_value"]
+    copy.run()
+    # Whether all was deleted or is hidden will show; until then, nothing is taken as read.
+    assert (copy.state["replication_key_value"] == mark) == (days < 30)
+    world.log.add(record(world.clock.now_ms, "new"))
+    world.clock.advance(seconds=SETTLE + 1)
+    assert [row.event.record["event"] for row in copy.run()] == ["new"]
+    assert copy.state["replication_key_value"] == format_second(world.now_s - SETTLE)
+
+
 def test_a_run_that_may_not_take_longer_ends_at_a_window_and_the_next_goes_on() -> None:
     world = World(order="unstable")
     world.fill(3_000, NOON_S - 10 * DAY, NOON_S)
