@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: An event that appears so late, as a part of what is allowed, is a reason to allow more.
+_NEARLY = 0.75
 #: The last event stays known for so long: each run must be shown it again. After 30 days, it may
 #: have been deleted: https://docs.celonis.com/en/audit-logs.html
 _REMEMBERED_SECONDS = 21 * 86_400
@@ -97,6 +99,7 @@ class Follower:
         self._final_until = bookmark.watermark - late
         self._borders: dict[tuple[int, bool], int | None] = {}
         self._doubted: Watch | None = None
+        self._told_of_lateness = False
         self.late = 0
         """Events that were found after their time had been read."""
 
@@ -335,7 +338,8 @@ class Follower:
                 # Too many events to know each by heart: by count only.
                 fresh = [] if len(members) == watch.counts[second] else members
                 repeated += min(len(fresh), watch.counts[second])
-            if second < self._known_until:
+            if fresh and second < self._known_until:
+                self._tell_of_lateness(second)
                 self.late += len(fresh)
             new += fresh
         if repeated:
@@ -346,6 +350,19 @@ class Follower:
                 repeated,
             )
         return new
+
+    def _tell_of_lateness(self, second: int) -> None:
+        """Warn if events appear nearly as late as they may: others may well be later."""
+        lateness = self._known_until + self._settle_seconds - second
+        if lateness >= _NEARLY * self._late_seconds and not self._told_of_lateness:
+            self._told_of_lateness = True
+            logger.warning(
+                "%s: an event appeared %d seconds after it happened, or more; what appears later "
+                "than late_arrival_seconds (%d) is not looked for: raise it",
+                self._name,
+                lateness,
+                self._late_seconds,
+            )
 
     def _take_over(self, window: Window, rows: Sequence[Row]) -> None:
         bookmark, watch = self._bookmark, self._bookmark.watch

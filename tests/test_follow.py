@@ -77,6 +77,24 @@ def test_an_event_that_is_later_than_the_limit_is_not_promised() -> None:
     assert copy.run() == []
 
 
+@pytest.mark.parametrize("part", [0.5, 0.9, 1.1])
+@pytest.mark.parametrize("every", [5 * MINUTE, HOUR])
+def test_events_that_come_nearly_too_late_are_told(
+    part: float, every: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Later ones are not looked for, so that is how a run notices that there may be some."""
+    world = World()
+    world.fill(300, NOON_S - DAY, NOON_S - HOUR)
+    copy = Copy(world)
+    copy.run()
+    world.log.add(record(NOON_S * 1000, "late"), visible_in=part * LATE)
+    for _ in range(7 * HOUR // every):
+        world.clock.advance(seconds=every)
+        copy.run()
+    told = f"what appears later than late_arrival_seconds ({LATE}) is not looked for"
+    assert (told in caplog.text) == (part > 0.5)
+
+
 def test_late_events_in_the_seconds_at_which_spans_end() -> None:
     # Every second of the watched time, in turn: no second may fall between two spans.
     for offset in range(0, 400, 7):

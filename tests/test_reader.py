@@ -321,8 +321,9 @@ def test_a_second_that_may_be_capped_is_told(around: int, caplog: pytest.LogCapt
     assert (world.truth(0, NOON_S) - copy.records).total() == 300
 
 
-@pytest.mark.parametrize("order", ORDERS[:3])
-@pytest.mark.parametrize("number", [200, 500])
+@pytest.mark.parametrize(
+    ("order", "number"), [("ascending", 200), ("descending", 500), ("unstable", 300)]
+)
 @pytest.mark.parametrize("before", [1, 3_000])
 def test_a_crowded_second_among_others_is_not_doubted(
     order: Order, number: int, before: int, caplog: pytest.LogCaptureFixture
@@ -452,6 +453,32 @@ def test_events_that_appear_between_two_requests(order: Order, every: int) -> No
     world.hook = None
     copy.run()
     copy.check()
+
+
+@pytest.mark.parametrize("order", ORDERS[:3])
+@pytest.mark.parametrize("adding", [0, 8])
+def test_events_that_disappear_between_any_two_requests(order: Order, adding: int) -> None:
+    """As many as appear in the same window could hide each other; here, fewer disappear."""
+    for at in range(25):
+        world = World(order=order, seed=at)
+        world.fill(300, NOON_S - DAY, NOON_S - 600)
+        gone = {f"E-{number}" for number in world.random.sample(range(300), 7)}
+        burst = NOON_S - world.random.randrange(1_000, DAY)
+        truth = world.truth(0, NOON_S)
+
+        def hook(
+            _: World, world: World = world, gone: set[str] = gone, at: int = at, burst: int = burst
+        ) -> None:
+            if world.requests == at:
+                world.log.remove(lambda each: each["event"] in gone)
+                world.fill(adding, burst, burst + 9, name="new")
+
+        world.hook = hook
+        copy = Copy(world, page_size=20)
+        copy.run()
+        read = {row.event.record["event"] for row in copy.rows}
+        assert (truth - copy.records).total() == len(gone - read), at
+        assert len(copy.ids) == len(set(copy.ids))
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
