@@ -27,6 +27,7 @@ from tap_celonis_audit.session import (
     read_body,
 )
 from tap_celonis_audit.values import ODD_ESCAPE
+from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +47,8 @@ MAX_BYTES_UNDER_WAY = 128 * _MIB
 MAX_EXPORT_BYTES = 256 * _MIB
 _BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 60.0
+#: Clocks that are further apart than this are told of: so much later is all that is new copied.
+CLOCKS_APART_SECONDS = 300
 #: Before Celonis has answered once, a wrong URL is likelier than a passing fault.
 _RETRIES_BEFORE_FIRST_ANSWER = 2
 
@@ -69,6 +72,7 @@ class Client:
 
     Args:
         settings: Where, as whom, how patiently.
+        clock: Gives this machine's time, in seconds since 1970.
         sleep: Waits that many seconds; tests do not wait.
 
     Raises:
@@ -79,9 +83,11 @@ class Client:
         self,
         settings: Settings,
         *,
+        clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._context = make_context(settings)
         self._pace = Pace(
             parallel=settings.max_parallel_requests,
@@ -143,8 +149,22 @@ class Client:
     def _take_note(self, answer: Answer) -> None:
         self._answered = True
         with self._lock:
-            if self.server_time is None:
-                self.server_time = answer.server_time
+            if self.server_time is not None or answer.server_time is None:
+                return
+            self.server_time = answer.server_time
+        self._compare_clocks(answer.server_time)
+
+    def _compare_clocks(self, server_time: float) -> None:
+        now = self._clock()
+        if abs(now - server_time) > CLOCKS_APART_SECONDS:
+            logger.warning(
+                "This machine's clock says %s, that of %s %s (the Date of its first answer): what "
+                "happened after the earlier one is left for a later run. Check this machine's "
+                "clock, and whether a proxy answers with old pages.",
+                format_second(int(now)),
+                self._settings.netloc,
+                format_second(int(server_time)),
+            )
 
     def _ask(self, api: Api, params: Mapping[str, str | int], started: float) -> Answer:
         auth = self._credentials.authorize(api)

@@ -43,7 +43,7 @@ class TapCelonisAudit(sdk.Tap):
     @cached_property
     def client(self) -> Client:
         """What asks Celonis; one for all streams."""
-        return Client(self.settings)
+        return Client(self.settings, clock=self.clock)
 
     @cached_property
     def pool(self) -> Pool:

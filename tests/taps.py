@@ -17,6 +17,8 @@ from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from command import OTHER_TIME
+
 from tap_celonis_audit import reader, sdk, tap
 from tap_celonis_audit.streams import STREAMS, events
 
@@ -200,7 +202,9 @@ class Tap:
         self._process.join(TIMEOUT_SECONDS)
         errors = (self._folder / "errors.txt").read_text()
         return self._process.exitcode, "".join(
-            line for line in errors.splitlines(keepends=True) if "| INFO " not in line
+            line
+            for line in errors.splitlines(keepends=True)
+            if "| INFO " not in line and OTHER_TIME not in line
         )
 
 
