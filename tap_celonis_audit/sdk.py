@@ -147,7 +147,7 @@ class Stream(singer_sdk.Stream):
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[dict[str, Any], Any, Any]:
         if not write_messages:
-            # For batches, which are written later: a failure there ends the run, with its state.
+            # For batches, which are written later: see below.
             yield from super()._sync_records(context, write_messages=False)
             return
         with self._owner.failing(self.name):
@@ -166,8 +166,17 @@ class Stream(singer_sdk.Stream):
         if not self._writes_rows_as_they_are:
             rows = chain.from_iterable(map(self._as_written, rows))
         batcher = Batcher(self.tap_name, self.name, batch_config)
-        for manifest in batcher.get_batches(records=iter(rows)):
-            yield batch_config.encoding, manifest
+        with self._owner.failing(self.name):
+            written = dict(self.stream_state)
+            try:
+                for manifest in batcher.get_batches(records=iter(rows)):
+                    yield batch_config.encoding, manifest
+                    written = dict(self.stream_state)
+            except TapError:
+                # Rows that waited for their batch are dropped, so no state may tell of them.
+                self.stream_state.clear()
+                self.stream_state.update(written)
+                raise
 
     def _write_rows(self) -> None:
         write = self._owner.message_writer.write_records

@@ -675,7 +675,7 @@ def assert_state_behind(messages: Iterable[dict[str, Any]], sandbox: Sandbox) ->
         if message["type"] == "RECORD":
             written[message["stream"]] += 1
         elif message["type"] == "BATCH":
-            written[message["stream"]] += sum(len(read_batch(path)) for path in message["manifest"])
+            written[message["stream"]] += len(read_batch(message))
         elif message["type"] == "STATE":
             for stream, bookmark in message["value"].get("bookmarks", {}).items():
                 until = bookmark.get("replication_key_value", "")
@@ -683,10 +683,20 @@ def assert_state_behind(messages: Iterable[dict[str, Any]], sandbox: Sandbox) ->
                 assert written[stream] >= due, f"{stream}: {written[stream]} of {due} written"
 
 
-def read_batch(path: str) -> list[dict[str, Any]]:
-    file = Path(url2pathname(urlsplit(path).path))
-    data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    return [json.loads(line) for line in data.splitlines()]
+def batched(output: Output, stream: str) -> list[dict[str, Any]]:
+    """Give what the batches of a stream hold."""
+    return [
+        record
+        for message in output.messages
+        if message["type"] == "BATCH" and message["stream"] == stream
+        for record in read_batch(message)
+    ]
+
+
+def read_batch(message: dict[str, Any]) -> list[dict[str, Any]]:
+    files = [Path(url2pathname(urlsplit(path).path)) for path in message["manifest"]]
+    lines = [line for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+    return [json.loads(line) for line in lines]
 
 
 class TestSelection:
@@ -770,15 +780,11 @@ class TestSdkFeatures:
             for stream, schema in output.schemas.items()
         }
         assert output.records() == []
-        batched: dict[str, list[dict[str, Any]]] = {stream: [] for stream in validators}
-        for message in output.messages:
-            if message["type"] == "BATCH":
-                for path in message["manifest"]:
-                    batched[message["stream"]] += read_batch(path)
-        for stream, records in batched.items():
+        for stream, validator in validators.items():
+            records = batched(output, stream)
             assert records == whole.records(stream)
             for record in records:
-                validators[stream].validate(record)
+                validator.validate(record)
         assert output.state == whole.state
         assert_state_behind(output.messages, team)
 
@@ -801,28 +807,46 @@ class TestSdkFeatures:
         catalog = select(catalog_of(team), "audit_logs", "message", selected=False)
         plain = sync(team, catalog=catalog, **config)
         output = sync(team, catalog=catalog, batch_config=batch_config(tmp_path, 90), **config)
-        batched: dict[str, list[dict[str, Any]]] = {}
-        for message in output.messages:
-            if message["type"] == "BATCH":
-                for path in message["manifest"]:
-                    batched.setdefault(message["stream"], []).extend(read_batch(path))
-        assert batched == {
-            stream: records for stream in plain.schemas if (records := plain.records(stream))
-        }
-        assert batched != {stream: whole.records(stream) for stream in batched}
+        assert output.schemas == plain.schemas
+        written = {stream: batched(output, stream) for stream in plain.schemas}
+        assert written == {stream: plain.records(stream) for stream in plain.schemas}
+        assert written != {stream: whole.records(stream) for stream in plain.schemas}
         assert output.state == plain.state
 
     def test_a_map_that_fails_in_a_batch_quotes_no_record(
-        self, team: Sandbox, tmp_path: Path
+        self, team: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         maps = {"audit_logs": {"x": "int(user_id)"}}
         output = sync(
             team,
             stream_maps=maps,
             batch_config=batch_config(tmp_path, 90),
-            fails=r"stream_maps fails for a record \(ValueError\)\. Let its",
+            fails="^Failed: audit_logs",
         )
-        assert not any(m["type"] == "BATCH" for m in output.messages)
+        assert {m["stream"] for m in output.messages if m["type"] == "BATCH"} == {"login_history"}
+        assert "stream_maps fails for a record (ValueError). Let its" in caplog.text
+        assert not any(record["userId"] in caplog.text for record in team.audit.visible)
+
+    @pytest.mark.parametrize("batch_size", [20, 10_000])
+    def test_a_map_that_fails_in_a_batch_fails_its_stream_only(
+        self, team: Sandbox, whole: Output, tmp_path: Path, batch_size: int
+    ) -> None:
+        late = whole.records("audit_logs")[-5]["event_id"]
+        maps = {"audit_logs": {"x": f"1 // (0 if event_id == '{late}' else 1)"}}
+        settings: dict[str, Any] = {
+            "page_size": 10,
+            "batch_config": batch_config(tmp_path, batch_size),
+        }
+        first = sync(team, fails="^Failed: audit_logs", stream_maps=maps, **settings)
+        assert first.bookmark("login_history") == SETTLED
+        assert_state_behind(first.messages, team)
+        second = sync(team, state=first.state, **settings)
+        assert_state_behind([*first.messages, *second.messages], team)
+        for stream in ("audit_logs", "login_history"):
+            batches = [batched(output, stream) for output in (first, second)]
+            assert batches[0] or stream == "audit_logs"
+            ids = {record["event_id"] for batch in batches for record in batch}
+            assert ids == {record["event_id"] for record in whole.records(stream)}
 
     def test_a_batch_run_that_fails_writes_what_it_read(
         self, team: Sandbox, tmp_path: Path
