@@ -42,7 +42,9 @@ DEADLINE_FACTOR = 3
 #: requests. The first two are known to curl and requests, the last to OpenSSL.
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
-_CHUNK_BYTES = 1 << 18
+#: A prime below 256 KiB: urllib3 (2.6 to 2.8) repeats what follows a member of a gzip body that
+#: ends just where a piece of this size does; with Python 3.14.8, members of any round size do.
+_CHUNK_BYTES = 262_139
 #: A page is received in two or three pieces; after each, its thread has to wait for its turn.
 _BUFFER_BYTES = 1 << 16
 #: What a request may raise: requests lets some exceptions of others through.

@@ -379,6 +379,17 @@ def test_a_body_has_a_cap(
         assert len(wire.heads) == 1, "it would not get smaller"
 
 
+@pytest.mark.parametrize("size", [1 << 16, 1 << 18, 1 << 20])
+def test_a_body_in_parts_is_read_once(connect: Callable[..., Client], size: int) -> None:
+    """A gzip body may have several members, which decoders have mixed up at round borders."""
+    text = b'{"a": "' + b"0" * 3 * (1 << 20) + b'"}'
+    parts = [gzip.compress(text[at : at + size]) for at in range(0, len(text), size)]
+    body = b"".join(parts)
+    head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with Wire(sends(head + body)) as wire:
+        assert connect(wire.url).get(API, ONE).body == {"a": "0" * 3 * (1 << 20)}
+
+
 def test_no_header_is_logged(
     connect: Callable[..., Client], caplog: pytest.LogCaptureFixture
 ) -> None:
