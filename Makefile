@@ -66,11 +66,19 @@ test: lint browser dbt .report/bin/celonis-audit-report ## Check style and types
 hub: install ## Write the entry for Meltano Hub from what the tap says about itself
 	$(RUN)/python -m hub
 
+# What a release is built and checked with has an environment of its own, each file known by its hash.
+RELEASE := .release/bin
+
+$(RELEASE)/hatchling: release/requirements.txt | $(UV) python
+	$(UV) venv --quiet --clear --no-python-downloads --python "$$(command -v $(PYTHON))" .release
+	$(UV) pip install --quiet --python .release --require-hashes --requirements $<
+	@touch $@
+
 .PHONY: build
-build: $(UV) ## Build wheel and source distribution into dist
+build: $(RELEASE)/hatchling ## Build wheel and source distribution into dist
 	rm -rf dist
-	$(UV) build --quiet
-	$(UV)x --quiet twine check --strict dist/*.whl dist/*.tar.gz
+	$(UV) build --quiet --no-build-isolation --python .release
+	$(RELEASE)/twine check --strict dist/*.whl dist/*.tar.gz
 
 # RESOLUTION=lowest-direct takes the oldest dependencies that pyproject.toml allows. The tests run
 # away from the source, so that they cannot see but the wheel. Those that are about the repository
@@ -91,19 +99,38 @@ check: $(UV) python ## Run the tests on the built wheel (DIST=folder: one that i
 	cp -r tests docs pyproject.toml $(WHEEL_TESTS)/
 	cd $(WHEEL_TESTS) && .venv/bin/pytest --numprocesses 2 --dist loadfile $(WHEEL_TEST_FILES)
 
+define VALIDATE_SBOM
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+sys.exit(JsonStrictValidator(SchemaVersion.V1_5).validate_str(sys.stdin.read()))
+endef
+export VALIDATE_SBOM
+
+.PHONY: release-check
+release-check: $(RELEASE)/hatchling ## Say what a release still lacks (TAG=v1.2.3: and fail)
+	@$(RELEASE)/python -m release check "$$TAG"
+
+# Beside the packages, a release has a list of what it was tested with, its part of the changelog, and
+# the sums of its files. What is built from the source distribution, elsewhere, has the same bytes.
 .PHONY: release-dry-run
-release-dry-run: build ## Build, and try what was built as a user installs it; publishes nothing
-	@set -e; version=$$($(UV) version --short); folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
-	grep -q "^## $$version" CHANGELOG.md || { echo "CHANGELOG.md says nothing about $$version." >&2; exit 1; }; \
+release-dry-run: release-check build ## Build, and try what was built as a user installs it; publishes nothing
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	tar -xzf dist/*.tar.gz -C "$$folder"; \
+	$(UV) build --quiet --no-build-isolation --python .release --out-dir "$$folder/again" "$$folder"/tap_*; \
 	for built in dist/*.whl dist/*.tar.gz; do \
+		cmp "$$built" "$$folder/again/$${built#dist/}"; \
 		UV_TOOL_DIR=$$folder/tools UV_TOOL_BIN_DIR=$$folder/bin $(UV) tool install --quiet --force "$$built"; \
 		$$folder/bin/tap-celonis-audit --version; \
 		$$folder/bin/tap-celonis-audit --about --format=json > /dev/null; \
 	done; \
-	PIPX_HOME=$$folder/pipx PIPX_BIN_DIR=$$folder/pipx-bin $(UV)x --quiet pipx install --quiet dist/*.whl > /dev/null; \
+	PIPX_HOME=$$folder/pipx PIPX_BIN_DIR=$$folder/pipx-bin $(RELEASE)/pipx install --quiet dist/*.whl > /dev/null; \
 	$$folder/pipx-bin/tap-celonis-audit --version; \
-	$(UV) export --quiet --frozen --no-default-groups --no-emit-project --format cyclonedx1.5 > dist/sbom.cdx.json; \
-	sha256sum dist/*
+	mkdir -p output/release; \
+	$(UV) export --quiet --locked --no-default-groups --format cyclonedx1.5 > output/release/sbom.cdx.json; \
+	$(RELEASE)/python -c "$$VALIDATE_SBOM" < output/release/sbom.cdx.json; \
+	$(RELEASE)/python -m release notes > output/release/notes.md; \
+	cd dist && sha256sum *.whl *.tar.gz | tee ../output/release/SHA256SUMS
 
 .PHONY: demo
 demo: install ## Copy a made-up Celonis team into PostgreSQL with Meltano, and prove it

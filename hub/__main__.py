@@ -30,6 +30,8 @@ LOGO = f"assets/logos/extractors/{NAME.removeprefix('tap-')}.png"
 ENTRY = HUB / f"_data/meltano/extractors/{NAME}/{VARIANT}.yml"
 MAINTAINERS = HUB / "_data/maintainers.yml"
 DEFAULT_VARIANTS = HUB / "_data/default_variants.yml"
+#: What the hub's own tools make of settings by these names.
+DATES = {"start_date": "date_iso8601", "end_date": "date_iso8601"}
 
 
 def main() -> None:
@@ -111,7 +113,7 @@ def _leaves(properties: dict[str, Any], prefix: str = "") -> list[tuple[str, dic
 def _setting(name: str, schema: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     setting = {
         "description": schema["description"],
-        "kind": _kind(schema),
+        "kind": DATES.get(name) or _kind(schema),
         "label": schema["title"],
         "name": name,
     }

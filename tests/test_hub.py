@@ -7,9 +7,11 @@ import struct
 from typing import Any
 
 import pytest
+from meltano.core.utils import parse_date
 from ruamel.yaml import YAML
 
 from hub import __main__ as hub
+from tap_celonis_audit.settings import SCHEMA, problems
 
 # https://github.com/meltano/hub/tree/main/schemas, and how its files are to be written:
 # https://github.com/meltano/hub/blob/main/.yamllint.yaml
@@ -57,7 +59,7 @@ CAPABILITIES = {
     "structured-logging",
     "test",
 }
-KINDS = {"array", "boolean", "integer", "object", "options", "string"}
+KINDS = {"array", "boolean", "date_iso8601", "integer", "object", "options", "string"}
 SETTING = {"description", "kind", "label", "name", "options", "placeholder", "sensitive", "value"}
 
 
@@ -126,6 +128,15 @@ def test_every_setting_is_described(entry: dict[str, Any], about: dict[str, Any]
         for option in setting.get("options", ()):
             assert option["label"]
             assert isinstance(option["value"], str)
+
+
+@pytest.mark.parametrize("date", ["2025-01-31", "2025-01-31T09:00:00+02:00", "30 days ago"])
+def test_a_date_is_one_after_meltano_has_read_it(date: str, entry: dict[str, Any]) -> None:
+    kinds = {setting["name"]: setting["kind"] for setting in entry["settings"]}
+    assert kinds["start_date"] == kinds["end_date"] == "date_iso8601"
+    config = {"api_url": "https://acme.eu-1.celonis.cloud", "app_key": "key"}
+    assert problems(config | {"start_date": "tomorrow or so"}, SCHEMA)
+    assert problems(config | {"start_date": parse_date(date)}, SCHEMA) == []
 
 
 def test_a_group_names_settings_that_there_are(entry: dict[str, Any]) -> None:

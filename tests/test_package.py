@@ -18,19 +18,26 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "tap_celonis_audit"
-BESIDES = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"}
+BESIDES = {
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "PKG-INFO",
+    "README.md",
+    "pyproject.toml",
+    "release/readme.py",
+}
+
+
+def build(source: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, check=True, cwd=source, capture_output=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", folder],
-        check=True,
-        cwd=ROOT,
-        capture_output=True,
-    )
-    return folder
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +64,26 @@ def test_the_source_distribution_holds_what_the_wheel_is_built_from(dist: Path) 
     assert names == source() | BESIDES
 
 
+def test_elsewhere_and_later_the_same_bytes_are_built(dist: Path, tmp_path: Path) -> None:
+    """From the source distribution, with other times and rights of the files."""
+    (path,) = dist.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    for file in source.rglob("*.py"):
+        file.chmod(0o600)
+        os.utime(file, (1_900_000_000, 1_900_000_000))
+    again = build(source, tmp_path / "again")
+    assert {file.name: file.read_bytes() for file in again.iterdir()} == {
+        file.name: file.read_bytes() for file in dist.iterdir()
+    }
+
+
 def test_the_metadata_tells_licence_versions_and_command(wheel: zipfile.ZipFile) -> None:
     names = {name.partition("/")[2]: name for name in wheel.namelist() if ".dist-info/" in name}
     assert "licenses/LICENSE" in names
     metadata = BytesParser().parsebytes(wheel.read(names["METADATA"]))
+    assert metadata["Metadata-Version"] == "2.4"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
