@@ -34,6 +34,8 @@ _Member: TypeAlias = _Scalar | list[_Item] | dict[str, _Scalar]
 _Value: TypeAlias = _Scalar | list[_Member | None] | dict[str, _Member] | None
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+#: The same for a Struct whose fields are sorted, in less time.
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _encode_odd = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
 ).encode
@@ -104,7 +106,8 @@ def record_digester(
     Returns:
         A function of what Celonis sent, and of its timestamp in the fixed-width form.
     """
-    head, usual, convert, encode = _head(team, stream), _usual(fields), msgspec.convert, _encode
+    head, usual = _head(team, stream), _usual(fields)
+    convert, encode = msgspec.convert, _encode_sorted
 
     def digest_record(record: Mapping[str, Any], timestamp: str) -> bytes:
         try:
@@ -121,7 +124,7 @@ def record_digester(
 
 def _usual(fields: tuple[str, ...]) -> Any:  # noqa: ANN401 -- a class made here has no name
     """Make a class for events that are in normal form, but for nulls, which it leaves out."""
-    members = [(name, _Value, None) for name in (*fields, "timestamp")]
+    members = [(name, _Value, None) for name in sorted((*fields, "timestamp"))]
     return msgspec.defstruct("Identity", members, omit_defaults=True, gc=False)
 
 

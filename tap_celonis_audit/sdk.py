@@ -75,11 +75,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Records are written in pieces of about this size, and encoded so many at once.
+#: Records are written in pieces of about this size.
 WRITE_BYTES = 1 << 16
-ENCODE_RECORDS = 100
 #: The garbage collector looks through so many new objects at once; Python's default is 700.
-YOUNG_OBJECTS = 10_000
+YOUNG_OBJECTS = 100_000
 #: Threads that wait for answers get their turn so often while records are worked on; Python's
 #: default, five times as long, is a tenth of the time that an answer takes, and is lost many times.
 SWITCH_SECONDS = 0.001
@@ -135,12 +134,13 @@ class Stream(singer_sdk.Stream):
         )
 
     @abc.abstractmethod
-    def batches(self) -> Iterable[Sequence[Record]]:
-        """Give the records, many at once; what was handed out is written before the next come."""
+    def batches(self) -> Iterable[Sequence[Record | msgspec.Struct]]:
+        """Give the records, some at once; what was handed out is written before the next come."""
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        return chain.from_iterable(self.batches())
+        for record in chain.from_iterable(self.batches()):
+            yield record if isinstance(record, dict) else msgspec.structs.asdict(record)
 
     @override
     def _sync_records(
@@ -247,7 +247,7 @@ class _RecordLine(msgspec.Struct, gc=False):
 
     type: str
     stream: str
-    record: dict[str, Any]
+    record: Record | msgspec.Struct
     version: int | msgspec.UnsetType
     time_extracted: datetime
 
@@ -275,17 +275,18 @@ class LineWriter(MsgSpecWriter):
         if len(self._waiting) >= WRITE_BYTES or message.type != SingerMessageType.RECORD:
             self.flush()
 
-    def write_records(self, stream: str, records: Iterable[Record], version: int | None) -> None:
+    def write_records(
+        self, stream: str, records: Iterable[Record | msgspec.Struct], version: int | None
+    ) -> None:
         """Write RECORD messages, the same bytes as `write_message` would."""
         table = msgspec.UNSET if version is None else version
         now = datetime.now(UTC)
         self.has_new_records = True
         lines = [_RecordLine("RECORD", stream, record, table, now) for record in records]
-        for begin in range(0, len(lines), ENCODE_RECORDS):
-            # In one step: a signal that comes in between would leave half a line.
-            self._waiting += encoder.encode_lines(lines[begin : begin + ENCODE_RECORDS])
-            if len(self._waiting) >= WRITE_BYTES:
-                self.flush()
+        # In one step: a signal that comes in between would leave half a line.
+        self._waiting += encoder.encode_lines(lines)
+        if len(self._waiting) >= WRITE_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Write the lines that wait; end the process if the target stopped reading."""

@@ -28,9 +28,7 @@ class Output(LineWriter):
         lines, self._waiting = self._waiting, bytearray()
         self.lines += map(json.loads, lines.splitlines())
 
-    def write_records(
-        self, stream: str, records: Iterable[dict[str, Any]], version: int | None
-    ) -> None:
+    def write_records(self, stream: str, records: Iterable[Any], version: int | None) -> None:
         super().write_records(stream, records, version)
         self.flush()
 

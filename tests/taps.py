@@ -226,7 +226,7 @@ def _run(
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     for module, name, value in (
         (sdk, "WRITE_BYTES", 1),
-        (sdk, "ENCODE_RECORDS", 1),
+        (events, "ROWS_AT_ONCE", 1),
         (reader, "MAX_PAGES", 1),
         (events, "STATE_INTERVAL_SECONDS", 0.0),
         (tap, "STREAMS", streams),

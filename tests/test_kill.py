@@ -157,9 +157,7 @@ def test_no_state_stands_behind_records_that_it_does_not_tell_of(
 
         left = number
 
-        def write_records(
-            self, stream: str, records: Iterable[dict[str, Any]], version: int | None
-        ) -> None:
+        def write_records(self, stream: str, records: Iterable[Any], version: int | None) -> None:
             written = len(self.rows)
             super().write_records(stream, records, version)
             self.left -= len(self.rows) > written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ VALIDATORS = {
 def row(stream: str, record: dict[str, Any]) -> dict[str, Any]:
     """Make a row of a record and check it against the schema."""
     event = STREAMS[stream]._parse({"timestamp": STAMP} | record)
-    made = STREAMS[stream]._row("an-id", event)
+    made = msgspec.structs.asdict(STREAMS[stream]._row("an-id", event))
     VALIDATORS[stream].validate(made)
     assert list(made) == list(STREAMS[stream].schema["properties"])
     return made
@@ -128,8 +129,7 @@ def test_no_value_is_lost(value: Any) -> None:
 def test_actors_are_taken_apart(
     user_id: str | None, actor_id: str | None, email: str | None, kind: str
 ) -> None:
-    made = parse_actor(user_id)
-    assert made == {"actor_id": actor_id, "actor_email": email, "actor_type": kind}
+    assert parse_actor(user_id) == (actor_id, email, kind)
 
 
 @pytest.mark.parametrize(

@@ -92,31 +92,35 @@ class AuditLogsStream(EventStream):
         return [chosen] if chosen else [*versions.values()]
 
     @override
-    def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def columns(self, record: Mapping[str, Any]) -> tuple[object, ...]:
         get = record.get
         user_id, event, role = get("userId"), get("event"), get("userRole")
         address, port = get("ipAddress"), get("port")
         message, payload = get("message"), get("diffPayload")
         # Most values are what they should be, and to be asked is most of what they cost.
         user_id = user_id if type(user_id) is str else as_text(user_id)
-        return {
-            "event": event if type(event) is str else as_text(event),
-            "user_id": user_id,
-            **parse_actor(user_id),
-            "user_role": role if type(role) is str else as_text(role),
-            "ip_address": None if address is None else as_text(address),
-            "port": None if port is None else as_text(port),
-            "message": message if type(message) is dict else as_object(message),
-            "diff_payload": None if payload is None else as_object(payload),
-        }
+        return (
+            event if type(event) is str else as_text(event),
+            user_id,
+            *parse_actor(user_id),
+            role if type(role) is str else as_text(role),
+            None if address is None else as_text(address),
+            None if port is None else as_text(port),
+            message if type(message) is dict else as_object(message),
+            None if payload is None else as_object(payload),
+        )
 
 
 @lru_cache(4096)  # Few people make most of the entries.
-def parse_actor(user_id: str | None) -> dict[str, str | None]:
-    """Take apart ``<uuid> (<e-mail>)``, or ``celonis-service (SYSTEM)`` for the platform itself."""
+def parse_actor(user_id: str | None) -> tuple[str | None, str | None, str]:
+    """Take apart ``<uuid> (<e-mail>)``, or ``celonis-service (SYSTEM)`` for the platform itself.
+
+    Returns:
+        The actor's id, e-mail address and type.
+    """
     match = _ACTOR.fullmatch(user_id or "")
     if match and match[2] == "SYSTEM":
-        return {"actor_id": match[1], "actor_email": None, "actor_type": "SYSTEM"}
+        return match[1], None, "SYSTEM"
     if match and "@" in match[2]:
-        return {"actor_id": match[1], "actor_email": match[2], "actor_type": "USER"}
-    return {"actor_id": None, "actor_email": None, "actor_type": "UNKNOWN"}
+        return match[1], match[2], "USER"
+    return None, None, "UNKNOWN"

@@ -48,12 +48,12 @@ class LoginHistoryStream(EventStream):
     ).to_dict()
 
     @override
-    def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "authentication_event_type": as_text(record.get("authenticationEventType")),
-            "email": as_text(record.get("email")),
-            "success": as_boolean(record.get("success")),
-        }
+    def columns(self, record: Mapping[str, Any]) -> tuple[object, ...]:
+        return (
+            as_text(record.get("authenticationEventType")),
+            as_text(record.get("email")),
+            as_boolean(record.get("success")),
+        )
 
     @override
     def misfits(self, record: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -63,8 +63,5 @@ class StudioAdoptionStream(EventStream):
         ]
 
     @override
-    def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "user": as_object(record.get("user")),
-            "asset": as_object(record.get("asset")),
-        }
+    def columns(self, record: Mapping[str, Any]) -> tuple[object, ...]:
+        return as_object(record.get("user")), as_object(record.get("asset"))
