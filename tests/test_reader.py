@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("parallel")
 DAY = 86_400
 KNOBS = list(itertools.product(ORDERS, BOUNDS, PRECISIONS))
 #: A longer soak: make soak
-SEEDS = range(max(3, int(os.environ.get("SOAK", "0")) // 200))
+SEEDS = range(max(8, int(os.environ.get("SOAK", "0")) // 200))
 
 
 def busy_world(order: Order, bounds: Bounds, precision: Precision, seed: int) -> World:
