@@ -119,8 +119,8 @@ class Window:
 class _Whole:
     """A range that was divided: its count, and what its parts count."""
 
-    start: int
-    end: int
+    borders: Sequence[int]
+    """Of the parts."""
     total: int
     unasked: int
     """Parts that have not answered yet."""
@@ -340,23 +340,25 @@ class Reader:
             self._short.append(whole)
 
     def _count_again(self) -> None:
-        """Ask again for counts that were more than those of their parts.
+        """Count again, first the whole, where parts counted less.
 
-        Where events were deleted in between, they are not any more.
+        That may have been due to what appeared or disappeared between the answers.
         """
-        while self._short:
-            whole = self._short.pop()
-            again = self._page(whole.start, whole.end, 0, 1).total
-            if again is not None and again >= whole.total and not self._told_of_short:
+        while self._short and not self._told_of_short:
+            borders = self._short.pop().borders
+            total = self._page(borders[0], borders[-1], 0, 1).total
+            parts = [self._submit(*pair, 0, 1) for pair in itertools.pairwise(borders)]
+            added = sum(self._take(part).total or 0 for part in parts)
+            if total is not None and added < total:
                 self._told_of_short = True
                 logger.warning(
                     "%s: Celonis counts %d records from %s to %s, but %d in the parts of that "
                     "time: others may be missing",
                     self._name,
-                    again,
-                    format_second(whole.start),
-                    format_second(whole.end),
-                    whole.added,
+                    total,
+                    format_second(borders[0]),
+                    format_second(borders[-1]),
+                    added,
                 )
 
     def _is_fit(self, plan: list[_Part], part: _Part) -> bool:
@@ -413,7 +415,7 @@ class Reader:
             return [_Part(*pair) for pair in pairs]
         # Parts that are longer than what is asked for beside them overlap in pairs only.
         is_long = min(end - start for start, end in pairs) >= 2 * (PADDING_SECONDS + 1)
-        whole = _Whole(start, end, first.total, len(pairs), overlap=2 if is_long else len(pairs))
+        whole = _Whole(borders, first.total, len(pairs), overlap=2 if is_long else len(pairs))
         return [_Part(*pair, whole=whole) for pair in pairs]
 
     def _beginning(self, part: _Part, first: Page) -> int:

@@ -355,17 +355,20 @@ def test_parts_that_count_less_than_the_whole_are_told(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("adding", [0, 1])
-def test_what_was_deleted_before_its_part_was_counted_is_no_wrong_count(
-    adding: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("at", [1, 3])
+def test_what_changes_between_two_counts_is_no_wrong_count(
+    at: int, adding: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A part may be counted before something is deleted or appears, and the whole after it."""
     world = World()
     world.fill(9_000, NOON_S - DAY, NOON_S)
 
     def hook(_: World) -> None:
-        if world.requests == 1:
+        if world.requests == at:
             world.log.remove(lambda each: each["event"] in {f"E-{n}" for n in range(99)})
         if adding:
-            world.log.add(record(world.random.randrange(NOON_S - DAY, NOON_S) * 1000, "new"))
+            at_ms = world.random.randrange(NOON_S - DAY, NOON_S) * 1000
+            world.log.add(record(at_ms, f"new-{world.requests}"))
 
     world.hook = hook
     copy = Copy(world)
