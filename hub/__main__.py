@@ -35,7 +35,9 @@ DATES = {"start_date": "date_iso8601", "end_date": "date_iso8601"}
 
 
 def main() -> None:
-    """Write the three files."""
+    """Write the three files, and remove the entry of another name."""
+    for path in ENTRY.parent.glob("*.yml"):
+        path.unlink()
     for path, content in files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")

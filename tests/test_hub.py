@@ -77,6 +77,7 @@ def entry() -> dict[str, Any]:
 def test_the_files_are_what_the_generator_writes() -> None:
     for path, content in hub.files().items():
         assert path.read_text(encoding="utf-8") == content, "run `make hub`"
+    assert list(hub.ENTRY.parent.iterdir()) == [hub.ENTRY], "run `make hub`"
 
 
 def test_the_keys_are_those_of_the_hub(entry: dict[str, Any]) -> None:
