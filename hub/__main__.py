@@ -137,6 +137,8 @@ def _setting(name: str, schema: dict[str, Any], own: dict[str, Any]) -> dict[str
 def _kind(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return "options"
+    if schema.get("secret"):
+        return "password"  # what Meltano knew before it knew `sensitive`
     types = {kind for one in schema.get("oneOf", [schema]) for kind in _types(one)} - {"null"}
     if len(types) == 1:
         return str(types.pop())

@@ -59,7 +59,16 @@ CAPABILITIES = {
     "structured-logging",
     "test",
 }
-KINDS = {"array", "boolean", "date_iso8601", "integer", "object", "options", "string"}
+KINDS = {
+    "array",
+    "boolean",
+    "date_iso8601",
+    "integer",
+    "object",
+    "options",
+    "password",
+    "string",
+}
 SETTING = {"description", "kind", "label", "name", "options", "placeholder", "sensitive", "value"}
 
 
@@ -125,6 +134,7 @@ def test_every_setting_is_described(entry: dict[str, Any], about: dict[str, Any]
         assert ("options" in setting) == (setting["kind"] == "options")
         schema = properties.get(setting["name"], {})
         assert setting.get("sensitive", False) is schema.get("secret", False)
+        assert (setting["kind"] == "password") is schema.get("secret", False)
         assert setting.get("value") == schema.get("default")
         for option in setting.get("options", ()):
             assert option["label"]
