@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tap_celonis_audit.sandbox.log import Log
     from tap_celonis_audit.sdk import Stream
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 180  # a machine may be busy; nothing here takes a tenth of it
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tap_celonis_audit.tap"])

@@ -69,7 +69,7 @@ def test_start_use_and_end(tmp_path: Path) -> None:
             assert f"{len(same.audit)} audit events" in greeting
             assert settings["TAP_CELONIS_AUDIT_APP_KEY"] == same.app_key
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert errors == "GET /log/api/external/audit -> 200\n"
 
@@ -77,7 +77,7 @@ def test_start_use_and_end(tmp_path: Path) -> None:
 def test_ctrl_c_ends_it_cleanly() -> None:
     with started("--days=0") as (process, _):
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
 
 
@@ -86,7 +86,7 @@ def test_it_ends_by_itself() -> None:
         [*COMMAND, "--days=0", "--max-minutes=0.001"],
         capture_output=True,
         check=False,
-        timeout=20,
+        timeout=60,
         env={**os.environ, "PYTHONWARNINGS": "error"},
     )
     assert (done.returncode, done.stderr) == (0, b"")
