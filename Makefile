@@ -21,7 +21,7 @@ $(UV): | python
 		echo "$(PYTHON) lacks the module venv. On Debian and Ubuntu: apt install python3-venv" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv .tools
-	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13.9'
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement release/uv.txt
 
 .PHONY: install
 install: $(UV) python ## Install the tap and its tools into .venv
