@@ -171,10 +171,10 @@ def test_the_documentation_names_what_has_to_be_granted(stream: Any) -> None:
     assert short in text
 
 
-#: Every page but those of installed packages, which live in folders with a dot.
+#: Every page but those of installed packages, which live in folders with a dot, and what is made.
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in (ROOT, ROOT / ".github", *ROOT.glob("[!.]*/"))
+    for folder in (ROOT, ROOT / ".github", *({*ROOT.glob("[!.]*/")} - {ROOT / "output"}))
     for path in folder.glob("*.md" if folder == ROOT else "**/*.md")
     if not any(part.startswith(".") for part in path.relative_to(folder).parts)
 )
