@@ -260,7 +260,7 @@ def _decode(data: bytes, long_list: str | None = None) -> tuple[Any, bool]:
         # The standard library reads some things more: other encodings, NaN, halves of surrogate
         # pairs. What is no number that others could read is kept as text.
         return json.loads(data, parse_constant=str, parse_float=_float, parse_int=_int), True
-    return value, b"\\u" in data and ODD_ESCAPE.search(data) is not None
+    return value, ODD_ESCAPE.search(data) is not None
 
 
 def _decode_around(data: bytes, long_list: str) -> object:
