@@ -19,15 +19,22 @@ INSTALL_TIMEOUT_SECONDS = 300
 _VERSION = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
 
 
+class NoPythonError(Exception):
+    """There is no Python here that is old enough."""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """An environment with a peer in it.
 
     Attributes:
         requirements: Its pinned requirements; None for the environment that runs the comparison.
+        newest_python: They install up to this version; where a newer one runs the comparison,
+            another one of this machine is taken.
     """
 
     requirements: Path | None
+    newest_python: tuple[int, int] | None = None
 
     @property
     def bin(self) -> Path:
@@ -35,7 +42,7 @@ class Environment:
         if self.requirements is None:
             return Path(sys.executable).parent
         # Other requirements are another environment: nothing stale is ever measured.
-        pins = self.requirements.read_bytes() + sys.version.encode()
+        pins = self.requirements.read_bytes() + f"{sys.version}{self._too_new or ''}".encode()
         name = f"{self.requirements.parent.name}-{hashlib.sha256(pins).hexdigest()[:12]}"
         return CACHE / name / "bin"
 
@@ -48,6 +55,7 @@ class Environment:
         """Make it, unless that was done before.
 
         Raises:
+            NoPythonError: It needs an older Python than there is.
             RuntimeError: There is no uv.
             subprocess.CalledProcessError: Something cannot be installed.
         """
@@ -65,11 +73,31 @@ class Environment:
         python, pins = str(self.python), str(self.requirements)
         install = [uv(), "pip", "install", "--quiet", "--compile-bytecode"]
         for command in (
-            [uv(), "venv", "--quiet", "--python", sys.executable, str(folder)],
+            [uv(), "venv", "--quiet", "--python", self._interpreter(), str(folder)],
             [*install, "--python", python, "-r", pins],
         ):
             subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT_SECONDS)
         (folder / "complete").touch()
+
+    @property
+    def _too_new(self) -> str | None:
+        """The first version that it does not install on, if that or a newer one is running."""
+        if self.newest_python is None or sys.version_info[:2] <= self.newest_python:
+            return None
+        major, minor = self.newest_python
+        return f"{major}.{minor + 1}"
+
+    def _interpreter(self) -> str:
+        if self._too_new is None:
+            return sys.executable
+        wanted = f">=3.11,<{self._too_new}"
+        find = [uv(), "python", "find", "--no-python-downloads", "--no-project", "--system", wanted]
+        found = subprocess.run(
+            find, check=False, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_SECONDS
+        )
+        if found.returncode:
+            raise NoPythonError(f"needs a Python before {self._too_new}, and there is none here")
+        return found.stdout.strip()
 
     def version(self, package: str) -> str:
         """Tell which version of a package it holds."""

@@ -59,7 +59,7 @@ def test_nothing_is_lost_of_a_great_many_events(
     tmp_path: Path,
 ) -> None:
     where, whole = team
-    target.environment.install()
+    matrix.installed(target)
     with target.place(request, target, tmp_path) as place:
         pipe = matrix.commands(target, place, tmp_path, where)
         usages = measure(

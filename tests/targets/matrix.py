@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,14 +20,14 @@ from outputs import run_tap
 from projects import BIN, Project, quiet_variables
 from ruamel.yaml import YAML
 
-from bench.environments import BENCH, Environment
+from bench.environments import BENCH, Environment, NoPythonError
 from bench.processes import Command
 from bench.processes import run as run_pipe
 from tap_celonis_audit.sandbox import Sandbox
 from tap_celonis_audit.streams import STREAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -60,6 +59,7 @@ TEXTS = (
 )
 
 Kinds = dict[str, dict[str, str]]
+Line = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ class Target:
 
     @property
     def environment(self) -> Environment:
-        return Environment(BENCH / "targets" / self.folder / "requirements.txt")
+        requirements = BENCH / "targets" / self.folder / "requirements.txt"
+        return Environment(requirements, self.newest_python)
 
     def received(self, landed: Landed, kinds: Kinds) -> dict[str, Counter[str]]:
         """Give what landed, in the tap's terms."""
@@ -198,14 +199,20 @@ def go_on(sandbox: Sandbox) -> None:
 def sent_by(config: dict[str, Any], state: dict[str, Any] | None) -> tuple[Sent, dict[str, Any]]:
     """Run the tap; give what it sends, and its last state."""
     output = run_tap(config, state=state, streams=NAMES)
-    sent = Sent({name: [] for name in NAMES}, {})
-    for line in output.lines:
+    return understood(output.lines), output.states[-1]
+
+
+def understood(lines: Iterable[Line]) -> Sent:
+    """Sort out what a tap says."""
+    sent = Sent({}, {})
+    for line in lines:
         if line["type"] == "RECORD":
             sent.rows[line["stream"]].append(line["record"])
         elif line["type"] == "SCHEMA":
             columns = line["schema"]["properties"]
+            sent.rows.setdefault(line["stream"], [])
             sent.kinds[line["stream"]] = {name: kind_of(spec) for name, spec in columns.items()}
-    return sent, output.states[-1]
+    return sent
 
 
 @cache
@@ -244,25 +251,36 @@ def plugin_settings(target: Target, place: Place) -> dict[str, Any]:
 
 def commands(target: Target, place: Place, folder: Path, tap: Mapping[str, Any]) -> list[Command]:
     """Give tap and target, to be joined by a pipe."""
-    executables = {
-        "tap": BIN / TAP,
-        "target": target.environment.bin / documented.loader(target.name)["executable"],
-    }
-    configs = {
-        "tap": {**documented.settings_of_tap(target.tap), **tap},
-        "target": plugin_settings(target, place),
-    }
-    for name, config in configs.items():
-        (folder / f"{name}.json").write_text(json.dumps(config))
+    config = {**documented.settings_of_tap(target.tap), **tap}
     return [
-        Command([str(executable), "--config", str(folder / f"{name}.json")], cwd=folder)
-        for name, executable in executables.items()
+        _command(BIN / TAP, config, folder),
+        loading(target, plugin_settings(target, place), folder),
     ]
+
+
+def loading(target: Target, config: Mapping[str, Any], folder: Path) -> Command:
+    """Give a target that goes by its settings alone."""
+    executable = documented.loader(target.name)["executable"]
+    return _command(target.environment.bin / executable, config, folder)
+
+
+def _command(executable: Path, config: Mapping[str, Any], folder: Path) -> Command:
+    file = folder / f"{executable.name}.json"
+    file.write_text(json.dumps(config))
+    return Command([str(executable), "--config", str(file)], cwd=folder)
+
+
+def installed(target: Target) -> Target:
+    """Install a target, and skip the test if there is no Python for it."""
+    try:
+        target.environment.install()
+    except NoPythonError as error:
+        pytest.skip(f"{target.name}: {error}")
+    return target
 
 
 def tell(target: Target, request: pytest.FixtureRequest, project: Project, folder: Path) -> Story:
     """Let a target copy the team three times."""
-    target.environment.install()
     with team() as sandbox, target.place(request, target, folder) as place:
         begin(sandbox)
         variables = {
@@ -314,9 +332,7 @@ class Matrix:
     ) -> Story:
         """Let a target copy the team three times."""
         target: Target = request.param
-        newest = target.newest_python
-        if newest is not None and sys.version_info[:2] > newest:
-            pytest.skip(f"{target.name} does not install on Python {newest[0]}.{newest[1] + 1}")
+        installed(target)
         return tell(target, request, project, tmp_path_factory.mktemp(target.name))
 
     def test_every_record_lands_as_it_was_sent(self, story: Story) -> None:

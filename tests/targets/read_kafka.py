@@ -1,4 +1,7 @@
-"""Read all messages of all topics with a prefix: ``read_kafka.py SERVERS PREFIX``."""
+"""Read all messages of all topics with a prefix: ``read_kafka.py SERVERS PREFIX``.
+
+A message's key is put beside its fields, as ``key of the message``.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ def main(servers: str, prefix: str) -> None:
             for messages in consumer.poll(timeout_ms=1000).values():
                 for message in messages:
                     record = json.loads(message.value)
-                    found.append(record)
+                    key = message.key and message.key.decode()
+                    found.append(record | {"key of the message": key})
                     seen |= {k: KINDS[type(v)] for k, v in record.items() if v is not None}
     consumer.close()
     json.dump({"rows": rows, "types": types}, sys.stdout)

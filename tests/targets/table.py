@@ -112,7 +112,7 @@ DATABASES = (
         is_keyed=True,
         decode=AS_JSON,
         land={"text": or_none},
-        newest_python=(3, 12),
+        newest_python=(3, 13),
     ),
 )
 FILES = (

@@ -11,7 +11,12 @@ import table
 
 PAGE = documented.PAGE.read_text("utf-8")
 #: In docs/targets.md, the newest Python that a target installs on.
-NEWEST = {None: "3.11 and newer", (3, 11): "3.11 at most", (3, 12): "3.12 at most"}
+NEWEST = {
+    None: "3.11 and newer",
+    (3, 11): "3.11 at most",
+    (3, 12): "3.12 at most",
+    (3, 13): "3.13 at most",
+}
 
 
 @pytest.mark.parametrize("target", table.ALL, ids=matrix.name_of)
