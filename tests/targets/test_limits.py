@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 import documented
@@ -20,24 +19,17 @@ import psycopg
 import pytest
 import requests
 import table
-from outputs import run_tap
 from psycopg import sql
-
-from bench.processes import RunError
-from bench.processes import run as run_pipe
+from trials import AUDIT, STATE, Trial, audit_logs, said, say, with_long_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from matrix import Line, Target
-    from places import Place
-
-    Trials = Callable[..., "Trial"]
+    from matrix import Line
+    from trials import Trials
 
 TARGETS = {target.name: target for target in table.ALL}
-AUDIT = "audit_logs"
-STATE = {"type": "STATE", "value": {"bookmarks": {}}}
 #: Limits that no test here is about, and why.
 ELSEWHERE = {
     "three times as fast": "measured by bench/speed.py",
@@ -54,65 +46,6 @@ def shows(*limits: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Name the limits in docs/targets.md that a test is about, by some of their words."""
     _shown.update(limits)
     return lambda test: test
-
-
-@cache
-def said(*taps: str) -> tuple[Line, ...]:
-    """Give all that a tap says of the team; later ones of several add to its configuration."""
-    with matrix.team() as sandbox:
-        matrix.begin(sandbox)
-        config = matrix.settings(sandbox)
-        for tap in taps:
-            config |= documented.settings_of_tap(tap)
-        return tuple(run_tap(config, state=None, streams=matrix.NAMES).lines)
-
-
-def audit_logs(*taps: str) -> list[Line]:
-    return [line for line in said(*taps) if line.get("stream") == AUDIT]
-
-
-def with_long_text(line: Line, length: int) -> Line:
-    """Give a record with something long in it."""
-    diff: object = {"x": "y" * length}
-    if isinstance(line["record"]["message"], str):
-        diff = json.dumps(diff)
-    return line | {"record": line["record"] | {"diff_payload": diff}}
-
-
-class Trial:
-    """A target, and a place to write to."""
-
-    def __init__(self, target: Target, place: Place, folder: Path) -> None:
-        self.target = target
-        self.place = place
-        self.folder = folder
-        self.settings = matrix.plugin_settings(target, place)
-
-    def load(self, lines: Iterable[Line], *, without: str = "", **settings: object) -> None:
-        """Load what a tap said, with what is documented; or without a setting, or with others."""
-        config = documented.merged(self.settings, settings)
-        *parents, last = without.split(".")
-        part = config
-        for parent in parents:
-            part[parent] = dict(part[parent])
-            part = part[parent]
-        part.pop(last, None)
-        source = self.folder / "said"
-        source.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-        command = matrix.loading(self.target, config, self.folder)
-        run_pipe(command, source=source, output=self.folder / "states", log=self.folder / "log")
-
-    def owed(self, lines: Iterable[Line]) -> Counter[str]:
-        """Tell which rows should be there."""
-        sent = matrix.understood(lines)
-        return sum(self.target.expected(sent.rows, sent.kinds).values(), Counter[str]())
-
-    def difference(self, lines: Sequence[Line]) -> tuple[Counter[str], Counter[str]]:
-        """Tell which rows are missing, and which ones are there but were not sent."""
-        kinds = matrix.understood(lines).kinds
-        got = self.target.received(self.place.read(), kinds)
-        owed, found = self.owed(lines), sum(got.values(), Counter[str]())
-        return owed - found, found - owed
 
 
 @pytest.fixture
@@ -202,9 +135,8 @@ def test_duckdb_takes_no_long_rows(trial: Trials) -> None:
     schema, *records = audit_logs()
     one = trial("target-duckdb")
     one.load([schema, records[0], with_long_text(records[1], 1_990_000)])
-    with pytest.raises(RunError):
-        one.load([schema, records[2], with_long_text(records[3], 2_000_000), STATE])
-    assert not (one.folder / "states").read_bytes()
+    long = [schema, records[2], with_long_text(records[3], 2_000_000)]
+    one.refuses(long, "maximum line size")
     assert len(one.place.read().rows[AUDIT]) == 2
 
 
@@ -254,8 +186,7 @@ def test_s3_begins_an_object_every_10000_records(trial: Trials) -> None:
 def test_parquet_needs_its_settings(trial: Trials) -> None:
     lines = audit_logs(matrix.FLAT_TAP)
     one = trial("target-s3-parquet")
-    with pytest.raises(RunError):
-        one.load(audit_logs())
+    one.refuses(audit_logs(), "Failed to create parquet")
     assert not one.place.read().rows
     one.load(lines, without="format.format_parquet.get_schema_from_tap")
     landed = one.place.read()
@@ -288,15 +219,14 @@ def test_kafka_takes_no_long_messages(trial: Trials) -> None:
     schema, *records = audit_logs()
     one = trial("target-kafka")
     one.load([schema, with_long_text(records[0], 1_000_000)])
-    with pytest.raises(RunError, match="MessageSizeTooLarge"):
-        one.load([schema, records[1], with_long_text(records[2], 1_050_000), STATE])
-    assert not (one.folder / "states").read_bytes()
+    long = [schema, records[1], with_long_text(records[2], 1_050_000)]
+    one.refuses(long, "MessageSizeTooLarge")
 
 
 @shows("a document that contradicts the first one is refused and the run fails")
 def test_elasticsearch_needs_mappings(trial: Trials) -> None:
-    with pytest.raises(RunError):
-        trial("target-elasticsearch").load(audit_logs(), without="index_mappings")
+    one = trial("target-elasticsearch")
+    one.refuses(audit_logs(), "mapper_parsing_exception", without="index_mappings")
 
 
 @shows("`_id` updates a document instead of adding one")
@@ -306,6 +236,24 @@ def test_elasticsearch_adds_without_ids(trial: Trials) -> None:
     for number in (10, 20):
         one.load([schema, *records[:number]], without="metadata_fields")
     assert len(one.place.read().rows[AUDIT]) == 30
+
+
+@shows("A message that the broker refuses is lost")
+def test_kafka_does_not_hear_what_the_broker_says(trial: Trials) -> None:
+    """No broker for tests refuses anything: what the client does then is done in its place."""
+    one = trial("target-kafka")
+    client = """
+from kafka import KafkaProducer, errors
+def refuse(self, topic, max_wait):
+    raise errors.TopicAuthorizationFailedError({topic})
+KafkaProducer._wait_on_metadata = refuse
+from target_kafka.target import TargetKafka
+TargetKafka.cli()
+"""
+    instead = [str(one.target.environment.python), "-c", client]
+    one.load([*audit_logs()[:10], STATE], command=lambda words: [*instead, *words[1:]])
+    assert (one.folder / "states").read_bytes()
+    assert not one.place.read().rows
 
 
 @pytest.mark.parametrize(
@@ -319,8 +267,75 @@ def test_all_others_take_long_rows(name: str, trial: Trials) -> None:
     assert one.difference(lines) == (Counter(), Counter())
 
 
+@pytest.mark.parametrize("name", [name for name in TARGETS if name.startswith("target-postgres")])
+def test_what_a_database_refuses_is_not_acknowledged(
+    name: str, trial: Trials, postgres_url: str
+) -> None:
+    one = trial(name)
+    schema, *records = audit_logs()
+    place = sql.Identifier(one.place.settings["default_target_schema"])
+    odd = sql.Literal(records[50]["record"]["event_id"])
+    with closing(psycopg.connect(postgres_url, autocommit=True)) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(place))
+        connection.execute(
+            sql.SQL("CREATE TABLE {}.audit_logs (event_id varchar CHECK (event_id <> {}))").format(
+                place, odd
+            )
+        )
+    one.refuses([schema, *records[:100]], "check constraint")
+
+
+@pytest.mark.parametrize("name", ["target-jsonl", "target-csv"])
+def test_what_a_full_disk_refuses_is_not_acknowledged(name: str, trial: Trials) -> None:
+    one = trial(name)
+    schema, *records = audit_logs(one.target.tap)
+    lines = [schema, records[0], with_long_text(records[1], 5_000_000), records[2]]
+    full = ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh"]
+    one.refuses(lines, "File too large", command=lambda words: [*full, *words])
+
+
+@pytest.mark.parametrize("name", ["target-s3", "target-s3-parquet"])
+def test_what_storage_refuses_is_not_acknowledged(name: str, trial: Trials) -> None:
+    one = trial(name)
+    absent = {"aws": {"aws_bucket": "absent"}}
+    one.refuses(audit_logs(one.target.tap)[:10], "bucket does not exist", cloud_provider=absent)
+
+
+def in_batches(folder: Path, tap: str) -> list[Line]:
+    """Give what a tap says whose records go through files."""
+    batches = documented.settings_of_tap(matrix.BATCH_TAP)["batch_config"]
+    batches |= {"storage": {"root": f"file://{folder}/batches"}, "batch_size": 300}
+    lines = say({**documented.settings_of_tap(tap), "batch_config": batches})
+    assert not any(line["type"] == "RECORD" for line in lines)
+    return lines
+
+
+@pytest.mark.parametrize("name", ["target-csv", "target-elasticsearch"])
+def test_batches_are_taken(name: str, trial: Trials, tmp_path: Path) -> None:
+    one = trial(name)
+    one.load(in_batches(tmp_path, one.target.tap))
+    assert one.difference(said(one.target.tap)) == (Counter(), Counter())
+    assert list((tmp_path / "batches").iterdir())
+
+
+@shows("Batches end the run")
+@pytest.mark.parametrize("name", ["target-s3", "target-s3-parquet"])
+def test_batches_are_refused(name: str, trial: Trials, tmp_path: Path) -> None:
+    one = trial(name)
+    lines = [line for line in in_batches(tmp_path, one.target.tap) if line["type"] != "STATE"]
+    one.refuses(lines, "KeyError: 'batch_start_time'")
+
+
+@shows("Batches are lost")
+def test_batches_are_lost(trial: Trials, tmp_path: Path) -> None:
+    one = trial("target-kafka")
+    one.load(in_batches(tmp_path, one.target.tap))
+    assert (one.folder / "states").read_bytes()
+    assert not one.place.read().rows
+
+
 def test_every_limit_is_shown() -> None:
-    page = documented.PAGE.read_text("utf-8")
+    page = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", documented.PAGE.read_text("utf-8"))  # no links
     sections = re.findall(r"^## target-.*?(?=^## )", page, re.MULTILINE | re.DOTALL)
     limits = [
         " ".join(limit.split())
