@@ -59,7 +59,7 @@ audit: $(UV) ## Compare the locked dependencies with the known vulnerabilities
 
 .PHONY: test
 # Tests run side by side, and several of them need dbt or the report.
-test: lint browser dbt .report/bin/celonis-audit-report ## Check style and types, and run all tests
+test: lint browser rsyslog dbt .report/bin/celonis-audit-report ## Check style and types, and run all tests
 	$(RUN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: hub
@@ -181,6 +181,15 @@ browser: ## Install Chromium for the tests of the report, if it is missing and t
 			chromium fonts-dejavu-core >/dev/null || \
 		echo "Chromium is missing: the tests that open the report are skipped (with CI=true, they" \
 			"fail). On Debian and Ubuntu: sudo apt-get install chromium" >&2; }
+
+# What docs/siem.md shows is run by it.
+.PHONY: rsyslog
+rsyslog: ## Install rsyslog for the tests of forwarding, if it is missing and this is root on Debian
+	@PATH="$$PATH:/usr/sbin" command -v rsyslogd >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends -y rsyslog >/dev/null || \
+		echo "rsyslog is missing: the tests of forwarding are skipped (with CI=true, they fail)." \
+			"On Debian and Ubuntu: sudo apt-get install rsyslog" >&2; }
 
 .PHONY: bench-losses
 bench-losses: install ## Count what this tap and others lose and double (7 minutes)
