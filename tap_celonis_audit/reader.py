@@ -103,6 +103,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A first look at a range, or at one that is a little longer: its first page."""
+
+    start: int
+    end: int
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """All events of ``[start, end)``, ascending by time and key."""
 
@@ -142,6 +151,8 @@ class _Part:
     """Whether its first page says that it holds little enough."""
     others: list[Ticket[Page]] = field(default_factory=list)
     """Its other pages, if they were asked for."""
+    foreseen: list[_Part] = field(default_factory=list)
+    """What it is divided into if it holds too much, as it seemed at a first look."""
 
     @property
     def pages(self) -> int:
@@ -152,6 +163,13 @@ class _Part:
         """Drop what was asked for."""
         for ticket in (*self.others, *([self.first] if self.first else [])):
             ticket.cancel()
+        self.drop_foreseen()
+
+    def drop_foreseen(self) -> None:
+        """Drop what was asked for in case it is divided."""
+        for part in self.foreseen:
+            part.cancel()
+        self.foreseen = []
 
 
 class NotProvenError(Exception):
@@ -171,6 +189,7 @@ class Reader:
         name: Stream, for messages.
         page_size: Records a request.
         pool: Runs requests side by side; nothing depends on how many, or on who is first.
+        look: What is known already: how to divide the range that it is of. That is all it decides.
     """
 
     def __init__(
@@ -181,9 +200,11 @@ class Reader:
         name: str,
         page_size: int,
         pool: Pool | None = None,
+        look: Look | None = None,
     ) -> None:
         self._fetch = fetch
         self._pool = pool or Pool()
+        self._look = look
         self._plan: list[_Part] = []
         self._parse = parse
         self._name = name
@@ -212,6 +233,8 @@ class Reader:
             TapError: A window cannot be proven complete, or the answers contradict the question.
         """
         plan = self._plan = [_Part(start, end)] if start < end else []
+        for part in plan:
+            self._foresee(part)
         try:
             while plan:
                 part = self._next_window(plan)
@@ -264,6 +287,20 @@ class Reader:
                 self._count_again()
                 return plan.pop(0)
 
+    def _foresee(self, part: _Part) -> None:
+        """Ask for the parts of a range beside its count, if a first look shows how to divide it."""
+        look = self._look
+        if look is None or look.start != part.start or look.end < part.end:
+            return
+        page = look.page
+        self._weigh(page)
+        weight, room = self._weight(page), self._room()
+        if weight > room and part.end - part.start > 1:
+            self._first(part)
+            part.foreseen = self._cut(part, page, weight / (_FILL * room))
+            for each in part.foreseen:
+                self._first(each)
+
     def _look_ahead(self) -> None:
         """Plan as far as answers are there, and ask for more as far as memory allows.
 
@@ -311,6 +348,7 @@ class Reader:
             plan[position : position + 1] = self._divide(part, first, weight / (_FILL * room))
             return
         part.is_window = True
+        part.drop_foreseen()
 
     def _ask_for_rest(self, part: _Part) -> list[Ticket[Page]]:
         """Ask for the other pages of a window."""
@@ -402,21 +440,27 @@ class Reader:
             self._trusted = max(self._trusted, both or 0)
 
     def _divide(self, part: _Part, first: Page, parts: float) -> list[_Part]:
-        """Divide a part into about so many, none of them before its events seem to begin."""
+        """Divide a part into about so many, whose counts will be compared with its own."""
+        divided = part.foreseen or self._cut(part, first, parts)
+        if first.total is not None:
+            # Parts that are longer than what is asked for beside them overlap in pairs only.
+            shortest = min(each.end - each.start for each in divided)
+            overlap = 2 if shortest >= 2 * (PADDING_SECONDS + 1) else len(divided)
+            borders = [part.start, *(each.end for each in divided)]
+            whole = _Whole(borders, first.total, len(divided), overlap)
+            for each in divided:
+                each.whole = whole
+        return divided
+
+    def _cut(self, part: _Part, first: Page, parts: float) -> list[_Part]:
+        """Cut a part into about so many, none of them before its events seem to begin."""
         start, end = part.start, part.end
         number = min(max(2, math.ceil(parts)), _MOST_PARTS, max(2, self._affordable()), end - start)
         begin = self._beginning(part, first)
         if (begin - start) * number < 1.5 * (end - start):
             begin = start  # Not worth a request.
         cuts = {start, *(begin + (end - begin) * each // number for each in range(number)), end}
-        borders = sorted(cuts)
-        pairs = list(itertools.pairwise(borders))
-        if first.total is None:
-            return [_Part(*pair) for pair in pairs]
-        # Parts that are longer than what is asked for beside them overlap in pairs only.
-        is_long = min(end - start for start, end in pairs) >= 2 * (PADDING_SECONDS + 1)
-        whole = _Whole(borders, first.total, len(pairs), overlap=2 if is_long else len(pairs))
-        return [_Part(*pair, whole=whole) for pair in pairs]
+        return [_Part(*pair) for pair in itertools.pairwise(sorted(cuts))]
 
     def _beginning(self, part: _Part, first: Page) -> int:
         """Guess when the events of a part begin, by those on its first page."""
@@ -567,6 +611,7 @@ class Reader:
             NotProvenError: The answers do not prove it.
         """
         pages = self._collect(start, end, first, self._page_size, others)
+        # One after the other as they come: the next ones are on their way meanwhile.
         answers = [self._events(page, start, end) for page in pages]
         copies = _most_copies(answers)
         if first.total is not None and copies.total() != first.total:
@@ -601,28 +646,29 @@ class Reader:
 
     def _collect(
         self, start: int, end: int, first: Page, size: int, others: Sequence[Ticket[Page]] = ()
-    ) -> list[Page]:
-        """Get all pages of a window; they agree on a count and add up to it."""
+    ) -> Generator[Page]:
+        """Give all pages of a window; in the end they agree on a count and add up to it."""
         total, length, size = first.total, len(first.records), first.asked or size
         if total is None:
             if not _is_short(first) or self._page(start, end, 1, size).records:
                 raise NotProvenError("Celonis does not say how many records there are")
-            return [first]
+            yield first
+            return
         if length > total or total > MAX_PER_SECOND or (total and not length):
             raise NotProvenError(f"{total} records announced, {length} received")
-        pages = [first]
+        yield first
+        received = length
         with closing(self._others(start, end, first, size, others)) as rest:
             for page in rest:
-                pages.append(page)
                 if page.total != total and not (page.total == 0 and not page.records):
                     raise NotProvenError("the count changed while it was read")
+                yield page
+                received += len(page.records)
                 if not page.records:
                     break
-        received = sum(len(page.records) for page in pages)
         if received != total:
             raise NotProvenError(f"{total} records announced, {received} received")
         self._see_the_end(start, end, first, size)
-        return pages
 
     def _see_the_end(self, start: int, end: int, first: Page, size: int) -> None:
         """See that nothing follows the last page, as far as the count cannot be believed."""
@@ -689,6 +735,7 @@ class Reader:
             try:
                 first = self._page(second, second + 1, 0, size)
                 pages = self._collect(second, second + 1, first, size)
+                now = [self._events(page, second, second + 1) for page in pages]
             except NotProvenError as again:
                 doubt = again
                 continue
@@ -696,7 +743,6 @@ class Reader:
                 break
             if first.total != total:
                 answers, passes, total = [], [], first.total
-            now = [self._events(page, second, second + 1) for page in pages]
             # What was shown before takes no more memory, however many passes there are.
             answers = [_fullest([*answers, *now])]
             copies = Counter(event.key for event in answers[0])

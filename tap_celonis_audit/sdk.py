@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import gc
 import io
 import json
 import logging
@@ -77,11 +76,6 @@ logger = logging.getLogger(__name__)
 
 #: Records are written in pieces of about this size.
 WRITE_BYTES = 1 << 16
-#: The garbage collector looks through so many new objects at once; Python's default is 700.
-YOUNG_OBJECTS = 100_000
-#: Threads that wait for answers get their turn so often while records are worked on; Python's
-#: default, five times as long, is a tenth of the time that an answer takes, and is lost many times.
-SWITCH_SECONDS = 0.001
 #: How much of a stack is shown of a failure that nobody foresaw.
 _PLACES = 12
 
@@ -443,10 +437,6 @@ class Tap(singer_sdk.Tap):
         if catalog is not None:
             _check_catalog(_read_object(catalog.read, f"The catalog {catalog.name}"), catalog.name)
             catalog.seek(0)
-        # What is loaded by now stays. And records hold no cycles: looking for some can wait.
-        gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS)
-        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             super().invoke(state=state, catalog=catalog, **kwargs)
         except ConfigValidationError as error:

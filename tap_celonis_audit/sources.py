@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_celonis_audit.cursor import CursorReader, Link
 from tap_celonis_audit.errors import ParametersError, TapError, TooLargeError
-from tap_celonis_audit.reader import NotProvenError, Page, Reader
+from tap_celonis_audit.reader import Look, NotProvenError, Page, Reader
 from tap_celonis_audit.windows import format_bound, format_zoned_bound
 
 if sys.version_info >= (3, 12):
@@ -75,7 +75,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def peek(self, first: int, last: int) -> int | None:
-        """Ask for a single record; give how many there are, if Celonis says.
+        """Ask for one page; give how many records there are, if Celonis says.
 
         Raises:
             TapError: The log cannot be read; the text says what to do.
@@ -138,13 +138,19 @@ class Source(abc.ABC):
 class NumberedPages(Source):
     """Version 1: pages by number, and a count."""
 
+    _look: Look | None = None
+
     @override
     def peek(self, first: int, last: int) -> int | None:
-        return self._fetch(first, last, 0, 1).total
+        page = self._fetch(first, last, 0, self._page_size)
+        self._look = Look(first, last, page)
+        return page.total
 
     @override
     def reader(self, parse: Callable[[dict[str, Any]], Event], *, name: str, pool: Pool) -> Reader:
-        return Reader(self._fetch, parse, name=name, page_size=self._page_size, pool=pool)
+        return Reader(
+            self._fetch, parse, name=name, page_size=self._page_size, pool=pool, look=self._look
+        )
 
     def _fetch(self, first: int, last: int, number: int, size: int) -> Page:
         def ask(size: int) -> Answer:

@@ -178,7 +178,3 @@ def _is_state(state: object) -> bool:
         and all(isinstance(part, dict) for part in parts)
         for bookmark in bookmarks.values()
     )
-
-
-if __name__ == "__main__":
-    TapCelonisAudit.cli()

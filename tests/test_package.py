@@ -90,7 +90,8 @@ def test_the_metadata_tells_licence_versions_and_command(wheel: zipfile.ZipFile)
     classifiers = metadata.get_all("Classifier", [])
     assert "Typing :: Typed" in classifiers
     assert not [classifier for classifier in classifiers if classifier.startswith("License ::")]
-    assert f"tap-celonis-audit = {PACKAGE}.tap:" in wheel.read(names["entry_points.txt"]).decode()
+    commands = wheel.read(names["entry_points.txt"]).decode()
+    assert f"tap-celonis-audit = {PACKAGE}.__main__:main" in commands
 
 
 def imported(path: Path) -> set[str]:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, Copy, World, parse, record
+from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, Copy, Rounds, World, parse, record
 
 from tap_celonis_audit.errors import TapError
-from tap_celonis_audit.reader import MAX_PAGES, Page, Reader
+from tap_celonis_audit.reader import MAX_PAGES, Look, Page, Reader
 from tap_celonis_audit.streams import AuditLogsStream
 from tap_celonis_audit.streams.events import event_maker
 from tap_celonis_audit.windows import format_second
@@ -573,6 +573,33 @@ def test_an_empty_decade_costs_a_handful() -> None:
     copy.run()
     copy.check()
     assert copy.requests <= 4
+
+
+def test_no_request_waits_for_another_after_the_first_look() -> None:
+    world = World()
+    world.fill(20_000, NOON_S - 90 * DAY, NOON_S)
+    start, pool = NOON_S - 90 * DAY, Rounds(8)
+    look = Look(start, NOON_S, world.fetch(start, NOON_S, 0, 200))
+    reader = Reader(world.fetch, parse, name="x", page_size=200, pool=pool, look=look)
+    assert sum(len(window.events) for window in reader.read(start, NOON_S)) == 20_000
+    assert pool.rounds <= world.requests / 8 + 1
+
+
+@pytest.mark.parametrize("total", [None, 0, 1, 4_000, 30_000, 10**9])
+@pytest.mark.parametrize("number", [0, 150, 3_000, 9_000])
+def test_a_first_look_that_misleads_costs_requests_and_nothing_else(
+    number: int, total: int | None
+) -> None:
+    world = World(order="unstable")
+    start = NOON_S - 9 * DAY
+    world.fill(number, start, NOON_S)
+    world.tie(min(number, 250), (NOON_S - 3 * DAY) * 1000)
+    fetched = world.fetch(start, NOON_S, 0, 200)
+    copy = Copy(world, start=start)
+    copy.look = lambda: Look(start, NOON_S, replace(fetched, total=total))  # type: ignore[method-assign]  # as the API may answer
+    copy.run()
+    copy.check()
+    assert copy.requests <= 1.3 * len(world.log) / 200 + 40
 
 
 def test_a_window_is_bounded_in_records_and_bytes() -> None:

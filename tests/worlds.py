@@ -19,7 +19,7 @@ from tap_celonis_audit.errors import ParametersError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import canonical
 from tap_celonis_audit.pool import Pool, Ticket
-from tap_celonis_audit.reader import Reader
+from tap_celonis_audit.reader import Look, Reader
 from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision, Reading
 from tap_celonis_audit.sandbox.clock import Clock, to_iso, to_ms
 from tap_celonis_audit.sandbox.cursors import Cursors
@@ -197,6 +197,32 @@ class Disorder(Pool):
             next_one.run()
 
 
+class Rounds(Pool):
+    """Answers all that is in flight at once, and counts how often."""
+
+    def __init__(self, parallel: int) -> None:
+        super().__init__(parallel)
+        self.rounds = 0
+        self._waiting: list[Ticket[Any]] = []
+
+    @override
+    def submit(self, call: Callable[[], T], *, urgent: bool = False) -> Ticket[T]:
+        ticket = Ticket(call)
+        self._waiting.append(ticket)
+        return ticket
+
+    @override
+    def take(self, ticket: Ticket[T], meanwhile: Callable[[], object] = lambda: None) -> T:
+        while True:
+            meanwhile()
+            if ticket.done:
+                return ticket.answer
+            self.rounds += 1
+            for each in self._waiting[: self.parallel]:
+                each.run()
+            del self._waiting[: self.parallel]
+
+
 #: Hashing is most of the work of reading; what was hashed once in a test run is remembered.
 _events: dict[tuple[str, str], Event] = {}
 _make_event = event_maker(
@@ -232,9 +258,16 @@ class Copy:
     peeked: bool = False
     requests: int = 0
 
+    def look(self) -> Look:
+        """Make contact, as the tap does that knows no log yet."""
+        now = self.world.now_s
+        end = now if self.end is None else min(now, self.end)
+        return Look(self.start, end, self.world.fetch(self.start, end, 0, self.page_size))
+
     def steps(self) -> Generator[Sequence[Row]]:
         """Run, handing out the rows as they come; the state follows behind them."""
         now, asked, self.peeked = float(self.world.now_s), self.world.requests, False
+        look = None if self.state or self.by_cursor else self.look()
 
         def clock() -> float:
             # Celonis' clock is read from its first answer, and asked for if there was none.
@@ -259,7 +292,12 @@ class Copy:
             )
             if self.by_cursor
             else Reader(
-                self.world.fetch, parse, name="audit_logs", page_size=self.page_size, pool=pool
+                self.world.fetch,
+                parse,
+                name="audit_logs",
+                page_size=self.page_size,
+                pool=pool,
+                look=look,
             )
         )
         self.follower = Follower(

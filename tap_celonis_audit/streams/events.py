@@ -115,7 +115,8 @@ class EventStream(sdk.Stream):
 
     @override
     def peek(self) -> int | None:
-        first, last = self.tap.settings.start, int(self.tap.clock())
+        settings, now = self.tap.settings, int(self.tap.clock())
+        first, last = settings.start, now if settings.end is None else min(now, settings.end)
         while True:
             source = self._source
             try:
