@@ -97,7 +97,7 @@ class Stream(singer_sdk.Stream):
     """What is asked."""
 
     def peek(self) -> int | None:
-        """Ask for as little as possible; give how many records there are, if Celonis says.
+        """Ask for one page at most; give how many records there are, if Celonis says.
 
         Raises:
             TapError: The stream cannot be read; the text says what to do.

@@ -158,8 +158,9 @@ class TapCelonisAudit(sdk.Tap):
             return
         given = ctx.params["config"]
         tap = cls(config=given.config, parse_env_config=given.parse_env)
-        # Who waits in front of a terminal wants to know what is wrong now.
-        tap.settings = replace(tap.settings, max_retries=min(1, tap.settings.max_retries))
+        # Who waits in front of a terminal wants to know what is wrong now, and no records.
+        retries = min(1, tap.settings.max_retries)
+        tap.settings = replace(tap.settings, max_retries=retries, page_size=1)
         try:
             tap._peek([*tap.streams.values()], until_one_answers=False)
         finally:
