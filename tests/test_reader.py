@@ -377,6 +377,22 @@ def test_what_changes_between_two_counts_is_no_wrong_count(
     assert "others may be missing" not in caplog.text
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_appears_after_its_part_was_counted_is_no_wrong_count(
+    seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a first run, the parts are counted beside the whole: some of them before it."""
+    world = World(seed=seed)
+    world.fill(9_000, NOON_S - DAY, NOON_S)
+    world.hook = lambda _: world.log.add(record((NOON_S - 1_000) * 1000, f"{world.requests}"))
+    copy = Copy(world, start=NOON_S - DAY)
+    copy.run()
+    assert "others may be missing" not in caplog.text
+    world.hook = None
+    copy.run()
+    copy.check()
+
+
 @pytest.mark.parametrize("number", [0, 7, 1000, 10**9, 10**18])
 def test_a_frozen_count_fails(number: int) -> None:
     world = World(count=f"frozen:{number}")
