@@ -75,11 +75,15 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def peek(self, first: int, last: int) -> int | None:
-        """Ask for one page; give how many records there are, if Celonis says.
+        """Ask for a single record; give how many there are, if Celonis says.
 
         Raises:
             TapError: The log cannot be read; the text says what to do.
         """
+
+    def look(self, first: int, last: int) -> int | None:
+        """Do the same before all that is read; the reader may learn from what comes."""
+        return self.peek(first, last)
 
     @abc.abstractmethod
     def reader(
@@ -142,6 +146,10 @@ class NumberedPages(Source):
 
     @override
     def peek(self, first: int, last: int) -> int | None:
+        return self._fetch(first, last, 0, 1).total
+
+    @override
+    def look(self, first: int, last: int) -> int | None:
         page = self._fetch(first, last, 0, self._page_size)
         self._look = Look(first, last, page)
         return page.total

@@ -566,6 +566,14 @@ class TestState:
         assert second.state == whole.state
         assert sync(team, state=second.state).records() == []
 
+    def test_a_first_run_looks_at_a_page_and_others_at_one_record(self, sandbox: Sandbox) -> None:
+        sandbox.audit.extend(audit_record(-3_600 - n, f"E{n}") for n in range(5))
+        first = sync(sandbox)
+        sandbox.happen(audit=1)
+        again = len(sandbox.requests)
+        sync(sandbox, state=first.state)
+        assert [sandbox.requests[n].query["pageSize"] for n in (0, again)] == ["200", "1"]
+
     def test_new_events_are_emitted_and_nothing_else(self, sandbox: Sandbox) -> None:
         sandbox.audit.extend(audit_record(-3_600 - n, f"E{n}") for n in range(5))
         first = sync(sandbox)

@@ -117,10 +117,11 @@ class EventStream(sdk.Stream):
     def peek(self) -> int | None:
         settings, now = self.tap.settings, int(self.tap.clock())
         first, last = settings.start, now if settings.end is None else min(now, settings.end)
+        is_known = self.name in self.tap_state.get("bookmarks", {})
         while True:
             source = self._source
             try:
-                return source.peek(first, last)
+                return (source.peek if is_known else source.look)(first, last)
             except GoneError as error:
                 self._give_up(source, error)
 
