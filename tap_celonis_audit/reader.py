@@ -853,9 +853,12 @@ def _fullest(answers: Iterable[list[Event]]) -> list[Event]:
 
 def _most_copies(answers: Sequence[list[Event]]) -> Counter[bytes]:
     """Count the copies of each record, as many as one single answer showed at once."""
-    most = Counter(event.key for answer in answers for event in answer)
-    if len(most) < most.total():
-        most.clear()
-        for answer in answers:
-            most |= Counter(event.key for event in answer)
+    most = Counter([event.key for answer in answers for event in answer])
+    repeated = {key for key, number in most.items() if number > 1}
+    if repeated:
+        shown = [
+            Counter(event.key for event in answer if event.key in repeated) for answer in answers
+        ]
+        for key in repeated:
+            most[key] = max(each[key] for each in shown)
     return most
