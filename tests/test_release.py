@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -114,3 +115,20 @@ def test_the_readme_of_the_package_leads_to_the_repository(project: Path) -> Non
     assert "](https://meltano.com)" in text
     edit(project, f'Repository = "{REPOSITORY}"', "")
     assert readme() == (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_release_is_rehearsed() -> None:
+    """Build, build again elsewhere, install with uv and pipx, and list what it consists of."""
+    subprocess.run(["make", "release-dry-run"], cwd=ROOT, check=True, capture_output=True)
+    made = ROOT / "output" / "release"
+    sums = (made / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    assert [line.rpartition(".")[2] for line in sums] == ["whl", "gz"]
+    for line in sums:
+        digest, name = line.split()
+        assert hashlib.sha256((ROOT / "dist" / name).read_bytes()).hexdigest() == digest
+    bill = json.loads((made / "sbom.cdx.json").read_text(encoding="utf-8"))
+    assert bill["metadata"]["component"]["name"] == "tap-celonis-audit"
+    names = {component["name"] for component in bill["components"]}
+    assert {"msgspec", "requests", "singer-sdk", "urllib3"} <= names
+    assert not {"meltano", "pytest", "ruff"} & names
+    assert (made / "notes.md").read_text(encoding="utf-8").startswith("- ")
