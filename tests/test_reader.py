@@ -594,7 +594,7 @@ def test_an_empty_decade_costs_a_handful() -> None:
 def test_no_request_waits_for_another_after_the_first_look() -> None:
     world = World()
     world.fill(20_000, NOON_S - 90 * DAY, NOON_S)
-    start, pool = NOON_S - 90 * DAY, Rounds(8)
+    start, pool = NOON_S - 90 * DAY, Rounds(8, world.random)
     look = Look(start, NOON_S, world.fetch(start, NOON_S, 0, 200))
     reader = Reader(world.fetch, parse, name="x", page_size=200, pool=pool, look=look)
     assert sum(len(window.events) for window in reader.read(start, NOON_S)) == 20_000

@@ -191,36 +191,29 @@ class Disorder(Pool):
             meanwhile()
             if ticket.done:
                 return ticket.answer
-            in_flight = self._waiting[: self.parallel]
-            self._waiting.remove(next_one := self._chance.choice(in_flight))
-            self.begun += not next_one.cancelled
-            next_one.run()
+            for each in self.next_ones(self._waiting[: self.parallel]):
+                self._waiting.remove(each)
+                self.begun += not each.cancelled
+                each.run()
+
+    def next_ones(self, in_flight: list[Ticket[Any]]) -> list[Ticket[Any]]:
+        """Choose which are answered next."""
+        return [self._chance.choice(in_flight)]
 
 
-class Rounds(Pool):
+class Rounds(Disorder):
     """Answers all that is in flight at once, and counts how often."""
 
-    def __init__(self, parallel: int) -> None:
-        super().__init__(parallel)
-        self.rounds = 0
-        self._waiting: list[Ticket[Any]] = []
+    rounds = 0
 
     @override
     def submit(self, call: Callable[[], T], *, urgent: bool = False) -> Ticket[T]:
-        ticket = Ticket(call)
-        self._waiting.append(ticket)
-        return ticket
+        return super().submit(call)  # In the order in which they are asked for.
 
     @override
-    def take(self, ticket: Ticket[T], meanwhile: Callable[[], object] = lambda: None) -> T:
-        while True:
-            meanwhile()
-            if ticket.done:
-                return ticket.answer
-            self.rounds += 1
-            for each in self._waiting[: self.parallel]:
-                each.run()
-            del self._waiting[: self.parallel]
+    def next_ones(self, in_flight: list[Ticket[Any]]) -> list[Ticket[Any]]:
+        self.rounds += 1
+        return in_flight
 
 
 #: Hashing is most of the work of reading; what was hashed once in a test run is remembered.
