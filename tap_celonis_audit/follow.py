@@ -19,7 +19,9 @@ from collections import Counter
 from copy import deepcopy
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from tap_celonis_audit.errors import RateLimitError, TapError
 from tap_celonis_audit.keys import event_id
@@ -49,7 +51,7 @@ class _TimeIsUpError(Exception):
     """The run has taken as long as it may."""
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """An event and its name."""
 
     event_id: str

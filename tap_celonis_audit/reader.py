@@ -31,6 +31,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from bisect import bisect_left
 from collections import Counter, deque
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ from tap_celonis_audit.pool import Pool
 from tap_celonis_audit.windows import BEGINNING, format_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from tap_celonis_audit.pool import Ticket
 
@@ -71,6 +72,7 @@ _FEW = 100
 #: More records than this in one second are taken for a wrong count.
 MAX_PER_SECOND = 1_000_000
 _IN_ORDER = attrgetter("timestamp", "key")
+_KEY, _SECOND = attrgetter("key"), attrgetter("second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -761,22 +763,15 @@ class Reader:
 
     @staticmethod
     def _window(start: int, end: int, answers: list[list[Event]], copies: Counter[bytes]) -> Window:
-        events: list[Event] = []
-        before = after = 0
-        for event in {event.key: event for answer in answers for event in answer}.values():
-            number = copies[event.key]
-            if event.second is None:
-                continue
-            if event.second < start:
-                before += number
-            elif event.second >= end:
-                after += number
-            elif number == 1:
-                events.append(event)
-            else:
-                events += _twins(event.key, number, answers)
+        several = {key: number for key, number in copies.items() if number > 1}
+        once = {
+            event.key: event for answer in answers for event in answer if event.key not in several
+        }
+        events = [each for each in once.values() if each.second is not None]
+        events += [each for each in _twins(several, answers) if each.second is not None]
         events.sort(key=_IN_ORDER)
-        return Window(start, end, events, before, after)
+        first, last = (bisect_left(events, second, key=_SECOND) for second in (start, end))
+        return Window(start, end, events[first:last], before=first, after=len(events) - last)
 
 
 def place(
@@ -830,12 +825,20 @@ def _is_short(page: Page) -> bool:
     return len(page.records) < page.limit and page.total in {None, len(page.records)}
 
 
-def _twins(key: bytes, number: int, answers: Iterable[list[Event]]) -> list[Event]:
-    """Give the events with one key; they may differ in fields that are not part of it."""
-    shown = [[event for event in answer if event.key == key] for answer in answers]
-    most = max(shown, key=len)
-    twins = most if len(most) >= number else [event for events in shown for event in events]
-    return sorted(twins[:number], key=lambda event: canonical(event.record))
+def _twins(several: Mapping[bytes, int], answers: Iterable[list[Event]]) -> Generator[Event]:
+    """Give so many events with each key; they may differ in fields that are not part of it."""
+    shown: dict[bytes, list[list[Event]]] = {key: [] for key in several}
+    for answer in answers if several else ():
+        here: dict[bytes, list[Event]] = {}
+        for event in answer:
+            if event.key in several:
+                here.setdefault(event.key, []).append(event)
+        for key, events in here.items():
+            shown[key].append(events)
+    for key, number in several.items():
+        most = max(shown[key], key=len)
+        twins = most if len(most) >= number else list(itertools.chain(*shown[key]))
+        yield from sorted(twins[:number], key=lambda event: canonical(event.record))
 
 
 def _fullest(answers: Iterable[list[Event]]) -> list[Event]:
@@ -853,12 +856,12 @@ def _fullest(answers: Iterable[list[Event]]) -> list[Event]:
 
 def _most_copies(answers: Sequence[list[Event]]) -> Counter[bytes]:
     """Count the copies of each record, as many as one single answer showed at once."""
-    most = Counter([event.key for answer in answers for event in answer])
+    most = Counter(map(_KEY, itertools.chain.from_iterable(answers)))
     repeated = {key for key, number in most.items() if number > 1}
-    if repeated:
-        shown = [
-            Counter(event.key for event in answer if event.key in repeated) for answer in answers
-        ]
-        for key in repeated:
-            most[key] = max(each[key] for each in shown)
+    for key in repeated:
+        del most[key]
+    for answer in answers if repeated else ():
+        shown = Counter(key for key in map(_KEY, answer) if key in repeated)
+        for key, number in shown.items():
+            most[key] = max(most[key], number)
     return most

@@ -63,8 +63,6 @@ class Source(abc.ABC):
         spellings: Sequence[Callable[[int], str]] = (format_bound, format_zoned_bound),
     ) -> None:
         self.api = api
-        self.has_odd_texts = False
-        """Whether a text may have come that databases refuse."""
         self.answered = False
         """Whether it has ever answered."""
         self._get = ask
@@ -106,8 +104,6 @@ class Source(abc.ABC):
             if span:
                 self._spellings = [spell]
             self.answered = True
-            if answer.is_odd:  # Set by many threads, and never back.
-                self.has_odd_texts = True
             return answer
 
     def _ask_for_less(self, ask: Callable[[int], Answer], wished: int) -> tuple[Answer, int]:

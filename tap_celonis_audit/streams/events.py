@@ -85,6 +85,8 @@ class EventStream(sdk.Stream):
         self.tap = tap
         self._known_fields = {*self.fields, "timestamp"}
         self._make_row = msgspec.defstruct("Row", self.schema["properties"], gc=False)
+        self._has_odd_texts = False
+        """Whether a text may have come that databases refuse."""
         self._state_written_at = 0.0
         self._gone: GoneError | None = None
 
@@ -94,7 +96,10 @@ class EventStream(sdk.Stream):
 
     def ask(self, api: Api, params: Mapping[str, str | int]) -> Answer:
         """Ask Celonis."""
-        return self.tap.client.get(api, params)
+        answer = self.tap.client.get(api, params)
+        if answer.is_odd:  # Set by many threads, and never back.
+            self._has_odd_texts = True
+        return answer
 
     def columns(self, record: Mapping[str, Any]) -> tuple[object, ...]:
         """Make the values of the stream's own columns of an API record, as the schema has them."""
@@ -194,7 +199,10 @@ class EventStream(sdk.Stream):
             for rows in follower.rows(start=settings.start, end=settings.end):
                 # A few at once: they are written while they are in the cache of the processor.
                 for begin in range(0, len(rows), ROWS_AT_ONCE):
-                    yield [self._row(*row) for row in rows[begin : begin + ROWS_AT_ONCE]]
+                    yield [
+                        self._row(row.event_id, row.event)
+                        for row in rows[begin : begin + ROWS_AT_ONCE]
+                    ]
                 number += len(rows)
         except RateLimitError as error:
             # A stream that never gets any further has to be noticed.
@@ -259,7 +267,7 @@ class EventStream(sdk.Stream):
     def _row(self, event_id: str, event: Event) -> msgspec.Struct:
         record = event.record
         # The id is that of the record as it came.
-        if self._source.has_odd_texts:
+        if self._has_odd_texts:
             record = replace_odd(record)
         if self._pseudonymizer is not None:
             record = self._pseudonymizer.record(record)
