@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING
 
 from bench.environments import BENCH
@@ -94,6 +93,23 @@ class ComputedLog:
         return low
 
 
+class LargeLog(ComputedLog):
+    """Records of 100 kB to 1 MB, as those are that hold whole blueprints."""
+
+    def bodies(self, positions: Sequence[int], /) -> list[bytes]:
+        """Return the events at these positions, each as rendered JSON."""
+        return [
+            body.replace(b'"diffPayload":null', b'"diffPayload":{"newValue":"%b"}' % _blueprint(at))
+            for at, body in zip(positions, super().bodies(positions), strict=True)
+        ]
+
+
+def _blueprint(position: int) -> bytes:
+    """Make a text of some length; with letters that are not ASCII, which take more memory."""
+    length = 100_000 + position * 7_919 * 113 % 900_000
+    return ("é" + "x" * (length - 2)).encode()
+
+
 def shapes(number: int) -> Iterator[tuple[str, ComputedLog]]:
     """Give logs with so many events, spread in ways that could be expensive."""
     now = to_ms(NOW)
@@ -110,6 +126,8 @@ def shapes(number: int) -> Iterator[tuple[str, ComputedLog]]:
         "all in the last six hours",
         ComputedLog(Stretch(now - DAY_MS // 4, now, min(number, 300_000))),
     )
+    large = Stretch(now - YEAR_MS, now - DAY_MS, min(1_000, number // 100))
+    yield "evenly over a year, 100 kB to 1 MB each", LargeLog(large)
     second = now - 30 * DAY_MS
     yield (
         "5,000 in each of some seconds",
@@ -120,6 +138,20 @@ def shapes(number: int) -> Iterator[tuple[str, ComputedLog]]:
             )
         ),
     )
+
+
+#: The command; it tells in the end how many kilobytes it held at most. (What waiting for it tells
+#: counts what the process held that started it.)
+MEASURED = r"""
+import re, sys
+from pathlib import Path
+from tap_celonis_audit.tap import TapCelonisAudit
+try:
+    TapCelonisAudit.cli()
+finally:
+    status = Path("/proc/self/status").read_text()
+    print("VmHWM", re.search(r"VmHWM:\s*(\d+) kB", status)[1], file=sys.stderr)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +171,14 @@ def measure(log: ComputedLog) -> Figures:
     with Sandbox(days=0, now=NOW, audit=log) as sandbox, tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.json"
         config.write_text(json.dumps({"api_url": sandbox.url, "app_key": sandbox.app_key}))
-        command = [str(Path(sys.executable).parent / "tap-celonis-audit"), "--config", str(config)]
+        command = [sys.executable, "-c", MEASURED, "--config", str(config)]
         began = time.monotonic()
         rows = state_bytes = 0
         last = b""
-        with Popen(command, stdout=PIPE, stderr=DEVNULL, env=quiet_environment()) as tap:
+        with (
+            tempfile.TemporaryFile() as said,
+            Popen(command, stdout=PIPE, stderr=said, env=quiet_environment()) as tap,
+        ):
             for line in tap.stdout or ():
                 if line.startswith(b'{"type":"RECORD","stream":"audit_logs"'):
                     at = line.index(b'"timestamp":"')
@@ -154,14 +189,14 @@ def measure(log: ComputedLog) -> Figures:
                     rows += 1
                 elif line.startswith(b'{"type":"STATE"'):
                     state_bytes = max(state_bytes, len(line))
-            _, status, usage = os.wait4(tap.pid, 0)
-            tap.returncode = os.waitstatus_to_exitcode(status)
-        if tap.returncode:
-            raise SystemExit(f"The tap ended with status {tap.returncode}.")
+            if tap.wait():
+                raise SystemExit(f"The tap ended with status {tap.returncode}.")
+            said.seek(0)
+            kilobytes = int(said.read().rpartition(b"VmHWM ")[2])
         return Figures(
             events=len(log.select(0, to_ms(NOW) - 120_000)),
             rows=rows,
-            memory_mb=usage.ru_maxrss / 1024,
+            memory_mb=kilobytes / 1024,
             state_bytes=state_bytes,
             requests=len(sandbox.requests),
             seconds=time.monotonic() - began,

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
-#: The answers under way at once hold no more together: each its share. (A page of 200 records has
-#: some hundreds of kilobytes; with whole blueprints in it, some megabytes.)
+#: A page of several records holds no more, and those under way at once no more together: each its
+#: share. (200 records have some hundreds of kilobytes; with whole blueprints, some megabytes.)
+MAX_PAGE_BYTES, _MAX_PAGES_BYTES = 4 * _MIB, 16 * _MIB
+#: So for pages of a single record, which can be had whole only.
 MAX_BYTES_UNDER_WAY = 128 * _MIB
 #: An answer that cannot be had in pages, of which there is one at a time, holds no more.
 MAX_EXPORT_BYTES = 256 * _MIB
@@ -94,7 +96,6 @@ class Client:
             max_wait_seconds=settings.max_rate_limit_wait_seconds,
             sleep=sleep,
         )
-        self._page_bytes = MAX_BYTES_UNDER_WAY // settings.max_parallel_requests
         self._sessions: list[requests.Session] = []
         self._credentials = credentials_for(settings, session=self._open())
         self._own = _Own(self._open)
@@ -179,7 +180,7 @@ class Client:
         self, api: Api, params: Mapping[str, str | int], auth: AuthBase, started: float
     ) -> Answer:
         begun = time.monotonic()
-        limit = MAX_EXPORT_BYTES if api.long_list else self._page_bytes
+        limit = self._max_bytes(api, params)
         session = self._own.session
         try:
             request = self._own.prepare(f"{self._settings.base_url}{api.path}")
@@ -203,6 +204,16 @@ class Client:
         if status != HTTPStatus.TOO_MANY_REQUESTS:
             self._pace.answered(started, response.headers)
         return self._judge(api, response, data)
+
+    def _max_bytes(self, api: Api, params: Mapping[str, str | int]) -> int:
+        """Give how large an answer may be."""
+        if api.long_list:
+            return MAX_EXPORT_BYTES
+        parallel = self._settings.max_parallel_requests
+        share = MAX_BYTES_UNDER_WAY // parallel
+        if params.get("pageSize", params.get("limit")) == 1:
+            return share
+        return min(share, MAX_PAGE_BYTES, _MAX_PAGES_BYTES // parallel)
 
     def _judge(self, api: Api, response: requests.Response, data: bytes) -> Answer:
         host, status = self._settings.netloc, response.status_code

@@ -115,6 +115,8 @@ class CursorReader:
         self._pool = pool or Pool()
         self._ranges_work: bool | None = None
         self._pages = 2
+        self._room = 2 * MAX_BYTES // (1 + self._pool.parallel)
+        """Bytes that a chain may hold, when it is not that of a single second."""
         self._told_of_counts = self._told_of_repeats = False
         self.requests = 0
         self.few = sys.maxsize
@@ -180,8 +182,8 @@ class CursorReader:
                 if not walk.records and part.end >= crowded_until:
                     length *= _GROWTH
                 if walk.records:
-                    share = _FILL * self._pages * self._limit / len(walk.records)
-                    length = max(1, int((part.end - part.start) * min(_GROWTH, share)))
+                    full = len(walk.records) / (self._pages * self._limit), walk.size / self._room
+                    length = max(1, int((part.end - part.start) * min(_GROWTH, _FILL / max(full))))
                     breadth = self._pool.parallel
                     self._pages = min(2 * self._pages, MAX_PAGES)
         finally:
@@ -189,8 +191,7 @@ class CursorReader:
 
     def _submit(self, start: int, end: int) -> Ticket[_Walk]:
         span, pages = (start - PADDING_SECONDS, end + PADDING_SECONDS), self._pages
-        room = 2 * MAX_BYTES // (1 + self._pool.parallel)
-        return self._pool.submit(lambda: self._walk(span, pages * self._limit, room))
+        return self._pool.submit(lambda: self._walk(span, pages * self._limit, self._room))
 
     def _take(self, part: _Part) -> _Walk:
         walk = self._pool.take(part.ticket or self._submit(part.start, part.end))

@@ -200,8 +200,8 @@ VERDICTS = {
         Action.FAIL,
         Who.CONFIGURATION,
         Lack.READABLE,
-        "An answer of {path} is larger than {limit}. Lower page_size, or max_parallel_requests, "
-        "since answers under way at once share the memory.",
+        "An answer of {path} with a single record is larger than {limit}. Lower "
+        "max_parallel_requests, since answers under way at once share the memory.",
         TooLargeError,
     ),
     "export too large": Verdict(

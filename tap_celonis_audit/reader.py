@@ -488,8 +488,8 @@ class Reader:
         room = min(self._pages * self._page_size, int(MAX_BYTES / self._record_bytes))
         if self._count_is_capped:
             room = min(room, self._trusted)
-        # At least a page, if that is not too large for two windows.
-        return max(min(self._page_size, int(2 * MAX_BYTES / self._record_bytes)), room, 1)
+        # At least a page of records as large as these.
+        return max(min(self._page_size, int(MAX_BYTES / self._record_bytes)), room, 1)
 
     def _weight(self, page: Page) -> int:
         """Give how many records a window holds, by its first page."""
@@ -523,10 +523,12 @@ class Reader:
         return page
 
     def _weigh(self, page: Page) -> None:
-        """Learn how large records are, and how far Celonis counts."""
+        """Learn how large records are, and how far Celonis counts; a few small ones tell little."""
         self._largest = max(self._largest, page.total or 0)
-        if page.records:
-            self._record_bytes = max(page.size / len(page.records), 0.9 * self._record_bytes, 1.0)
+        number = len(page.records)
+        if number:
+            known = self._record_bytes * 0.9 ** min(1.0, number / _FEW)
+            self._record_bytes = max(page.size / number, known, 1.0)
 
     def _events(self, page: Page, start: int, end: int) -> list[Event]:
         return place(

@@ -76,6 +76,8 @@ logger = logging.getLogger(__name__)
 
 #: Records are written in pieces of about this size.
 WRITE_BYTES = 1 << 16
+#: Not much more is encoded at once, whatever is written at once.
+ENCODE_BYTES = 1 << 20
 #: How much of a stack is shown of a failure that nobody foresaw.
 _PLACES = 12
 
@@ -257,6 +259,7 @@ class LineWriter(MsgSpecWriter):
     def __init__(self) -> None:
         super().__init__()
         self._waiting = bytearray()
+        self._lines_at_once = 1
         self.is_writing = False
         self.has_new_records = False
         """Whether there are records of which no state tells yet."""
@@ -277,10 +280,16 @@ class LineWriter(MsgSpecWriter):
         now = datetime.now(UTC)
         self.has_new_records = True
         lines = [_RecordLine("RECORD", stream, record, table, now) for record in records]
-        # In one step: a signal that comes in between would leave half a line.
-        self._waiting += encoder.encode_lines(lines)
-        if len(self._waiting) >= WRITE_BYTES:
-            self.flush()
+        begin = 0
+        while begin < len(lines):
+            some = lines[begin : begin + self._lines_at_once]
+            encoded = encoder.encode_lines(some)
+            # In one step: a signal that comes in between would leave half a line.
+            self._waiting += encoded
+            if len(self._waiting) >= WRITE_BYTES:
+                self.flush()
+            begin += len(some)
+            self._lines_at_once = max(1, ENCODE_BYTES * len(some) // len(encoded))
 
     def flush(self) -> None:
         """Write the lines that wait; end the process if the target stopped reading."""

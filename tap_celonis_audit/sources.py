@@ -10,6 +10,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tap_celonis_audit.client import MAX_PAGE_BYTES
 from tap_celonis_audit.cursor import CursorReader, Link
 from tap_celonis_audit.errors import ParametersError, TapError, TooLargeError
 from tap_celonis_audit.reader import Look, NotProvenError, Page, Reader
@@ -33,14 +34,15 @@ logger = logging.getLogger(__name__)
 #: Records that a page of numbered pages may have, and one of a chain.
 MAX_PAGE_SIZE = 200
 MAX_LIMIT = 500
-#: Where an answer is too large, the next ones have this fraction of its records.
-_FEWER = 4
+#: Where an answer is too large, the next ones have this fraction of its records; where so many
+#: times its records would not be, after a while they have those.
+_FEWER, _MORE = 4, 2
 #: No log has so many records, and no count so many digits.
 _ABSURD = 10**18
 _DIGITS = 19
 #: Longer page tokens are none: they go into a URL.
 _MAX_TOKEN = 4_096
-#: So many answers that fit, and more records are tried again.
+#: So many answers after which more records are tried again.
 _CALM = 24
 
 
@@ -125,13 +127,13 @@ class Source(abc.ABC):
                     raise
                 self._shrink(fraction, size)
             else:
-                self._calm += 1
+                self._calm += answer.size * _MORE <= MAX_PAGE_BYTES
                 if self._calm >= _CALM and self._fraction > 1:
-                    self._fraction, self._calm = self._fraction // _FEWER, 0
+                    self._fraction, self._calm = self._fraction // _MORE, 0
                 return answer, size
 
     def _shrink(self, fraction: int, size: int) -> None:
-        logger.info("%s: %d records at once are too large; asking for fewer", self.api.path, size)
+        fewer(self.api, size)
         self._fraction, self._calm = max(self._fraction, _FEWER * fraction), 0
 
 
@@ -195,6 +197,12 @@ class ChainedPages(Source):
             lambda size: self._ask({**params, "limit": size}, span), limit
         )
         return make_link(answer.body, path=self.api.path, weight=answer.size)
+
+
+def fewer(api: Api, size: int) -> int:
+    """Say that so many records at once are too large; give how many to ask for instead."""
+    logger.info("%s: %d records at once are too large; asking for fewer", api.path, size)
+    return max(1, size // _FEWER)
 
 
 def make_page(body: Mapping[str, Any] | None, *, size: int, path: str, weight: int = 0) -> Page:

@@ -425,7 +425,8 @@ def test_an_answer_without_end_is_refused(
     larger = json_answer({"permissions": ["y" * 4_000_000]})
     play(sandbox, [large, large, large, larger])
     with pytest.raises(
-        TooLargeError, match=rf"of {API.path} is larger than 1 MiB\. Lower page_size"
+        TooLargeError,
+        match=rf"of {API.path} with a single record is larger than 1 MiB\. Lower max_parallel",
     ):
         connect(sandbox, max_parallel_requests=8).get(API, ONE)
     assert connect(sandbox).get(API, ONE).body, "fewer at once may be larger"

@@ -178,7 +178,7 @@ CASES = [
             b'[{"a": 1}]',
         )
     ),
-    Case(row="too large", answer=ok(b'{"a":"%s"}' % (b" " * 2_000_000)), words=("page_size",)),
+    Case(row="too large", answer=ok(b'{"a":"%s"}' % (b" " * 2_000_000)), words=("max_parallel",)),
     *(
         Case(row="OAuth client", answer=answer, at_token=True, words=("oauth_client_auth",))
         for answer in (problem(401), problem(400), Answer(HTTPStatus.UNAUTHORIZED))

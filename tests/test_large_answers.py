@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +22,7 @@ from tap_celonis_audit.streams import AuditLogsStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from pathlib import Path
 
 NOW = "2026-03-01T12:00:00Z"
 SHARE = 256 * 1024
@@ -26,7 +30,7 @@ SHARE = 256 * 1024
 
 def event(second: int, size: int) -> dict[str, Any]:
     at = f"2026-02-28T{10 + second // 3600}:{second // 60 % 60:02}:{second % 60:02}.000Z"
-    diff = {"oldValue": None, "newValue": f"{second} " + "x" * size}
+    diff = {"oldValue": None, "newValue": f"{second} é" + "x" * size}
     return {"userId": "u", "event": "E", "timestamp": at, "message": {}, "diffPayload": diff}
 
 
@@ -100,23 +104,76 @@ def test_a_record_that_is_too_large_by_itself_fails_by_name(
         asked = sandbox.requests
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith("audit_logs: An answer of /log/api/external/")
-    assert "is larger than 0 MiB. Lower page_size, or max_parallel_requests" in line
+    assert "is larger than 0 MiB. Lower max_parallel_requests" in line
     assert len(asked) < 60
 
 
-def test_larger_pages_are_tried_again_after_a_while() -> None:
+@pytest.mark.parametrize(
+    ("share", "later"), [(0.0, [100] * 24 + [200] * 2), (0.25, [100] * 26), (0.51, [50] * 26)]
+)
+def test_more_records_are_tried_again_where_they_would_fit(share: float, later: list[int]) -> None:
     asked: list[int] = []
 
     def ask(_: object, params: Mapping[str, str | int]) -> Answer:
         asked.append(int(params["pageSize"]))
         if len(asked) == 1:
             raise failure("too large", path="", limit="")
-        return Answer(body=None, size=0, server_time=None)
+        size = int(share * client_module.MAX_PAGE_BYTES * asked[-1] / 50)
+        return Answer(body=None, size=size + 1, server_time=None)
 
     source = NumberedPages(ask, AuditLogsStream.api, page_size=200)
-    for _ in range(30):
+    for _ in range(50):
         source._fetch(0, 1, 0, 200)
-    assert asked == [200, *[50] * 24, *[200] * 6]
+    assert asked == [200, *[50] * 24, *later]
+
+
+def test_members_too_are_read_with_fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_PAGE_BYTES", 30_000)
+    with Sandbox(days=0, now=NOW) as sandbox:
+        config = {"api_url": sandbox.url, "app_key": sandbox.app_key}
+        output = run_tap(config, state=None, streams=["members"])
+        asked = [int(request.query["pageSize"]) for request in sandbox.requests]
+        assert len(output.rows) == len(sandbox.members) > 200
+    assert asked[:2] == [1, 200]
+    assert set(asked[5:]) == {50}
+
+
+#: The command, which tells in the end how many kilobytes it held at most.
+MEASURED = r"""
+import re, sys
+from pathlib import Path
+from tap_celonis_audit.tap import TapCelonisAudit
+try:
+    TapCelonisAudit.cli()
+finally:
+    status = Path("/proc/self/status").read_text()
+    print("VmHWM", re.search(r"VmHWM:\s*(\d+) kB", status)[1], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_large_records_take_little_memory(version: str, tmp_path: Path) -> None:
+    with Sandbox(days=0, now=NOW) as sandbox:
+        sandbox.audit.extend(event(number, 100_000 + 15_000 * number) for number in range(60))
+        config = {
+            "api_url": sandbox.url,
+            "app_key": sandbox.app_key,
+            "audit_api_version": version,
+        }
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(config))
+        finished = subprocess.run(
+            [sys.executable, "-c", MEASURED, "--config", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+    assert finished.returncode == 0, finished.stderr
+    rows = finished.stdout.count('"type":"RECORD","stream":"audit_logs"')
+    kilobytes = int(finished.stderr.rpartition("VmHWM ")[2])
+    assert rows == 60
+    assert kilobytes < 150_000
 
 
 @pytest.mark.parametrize("number", [0, 3])

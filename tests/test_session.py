@@ -374,7 +374,7 @@ def test_a_body_has_a_cap(
 ) -> None:
     monkeypatch.setattr(client_module, "MAX_BYTES_UNDER_WAY", 4 * 1024 * 1024)
     with Wire(sends(answer)) as wire:
-        with pytest.raises(TapError, match=r"larger than 1 MiB\. Lower page_size"):
+        with pytest.raises(TapError, match=r"larger than 1 MiB\. Lower max_parallel_requests"):
             connect(wire.url).get(API, ONE)
         assert len(wire.heads) == 1, "it would not get smaller"
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from singer_sdk import typing as th
 
-from tap_celonis_audit.errors import Api, TapError
+from tap_celonis_audit.errors import Api, TapError, TooLargeError
 from tap_celonis_audit.snapshot import Part, read_snapshot
-from tap_celonis_audit.sources import make_page
+from tap_celonis_audit.sources import fewer, make_page
 from tap_celonis_audit.streams.events import ORIGIN
 from tap_celonis_audit.streams.tables import TableStream
 from tap_celonis_audit.values import as_integer, as_text, replace_odd
@@ -114,7 +115,7 @@ class MembersStream(TableStream):
     @override
     def snapshot(self) -> Iterable[dict[str, Any]]:
         nameless = 0
-        for content in read_snapshot(self._fetch, pool=self.tap.pool):
+        for content in self._read():
             row = self.row(msgspec.json.decode(content))
             if row["user_id"]:
                 yield row
@@ -125,6 +126,17 @@ class MembersStream(TableStream):
                 f"{nameless} members have no userId and were left out. Everything else was "
                 "written. Please report this."
             )
+
+    def _read(self) -> Iterable[bytes]:
+        """Read all members; with fewer a page if an answer is too large."""
+        size = self.tap.settings.page_size
+        while True:
+            try:
+                return read_snapshot(partial(self._fetch, size=size), pool=self.tap.pool)
+            except TooLargeError:
+                if size == 1:
+                    raise
+                size = fewer(self.api, size)
 
     @override
     def columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,9 +172,9 @@ class MembersStream(TableStream):
             found["group"] = groups
         return found
 
-    def _fetch(self, number: int) -> Part:
-        answer = self._ask(number, self.tap.settings.page_size)
-        page = self._page(answer, self.tap.settings.page_size)
+    def _fetch(self, number: int, *, size: int) -> Part:
+        answer = self._ask(number, size)
+        page = self._page(answer, size)
         parts = []
         for record in replace_odd(page.records) if answer.is_odd else page.records:
             # Kept as JSON: that takes a fifth of the memory.
