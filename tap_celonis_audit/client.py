@@ -49,8 +49,9 @@ MAX_BYTES_UNDER_WAY = 128 * _MIB
 MAX_EXPORT_BYTES = 256 * _MIB
 _BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 60.0
-#: Clocks that are further apart than this are told of: so much later is all that is new copied.
-CLOCKS_APART_SECONDS = 300
+#: Clocks that are further apart than this are told of: so much later is what is new copied. (That
+#: of the sandbox stands still at the full hour.)
+CLOCKS_APART_SECONDS = 3_600
 #: Before Celonis has answered once, a wrong URL is likelier than a passing fault.
 _RETRIES_BEFORE_FIRST_ANSWER = 2
 

@@ -30,7 +30,8 @@ def sandbox() -> Generator[Sandbox]:
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "tells"), [(-301, True), (-299, False), (0, False), (299, False), (301, True)]
+    ("ahead_s", "tells"),
+    [(-3_601, True), (-3_599, False), (0, False), (3_599, False), (3_601, True)],
 )
 def test_clocks_that_are_far_apart_are_told_of_once(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, ahead_s: int, *, tells: bool
