@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from outputs import run_tap
 from ruamel.yaml import YAML
@@ -553,15 +554,41 @@ def test_working_hours_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_events_that_are_not_loaded_any_more_go(tmp_path: Path) -> None:
-    def event(name: str) -> str:
-        return json.dumps({"team": "t", "event_id": name, "timestamp": NOW, "event": "E"}) + "\n"
+def load_files(warehouse: Warehouse, names: str) -> None:
+    event = {"team": "t", "timestamp": NOW, "event": "E"}
+    file = warehouse.folder / "files" / "audit_logs.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(f"{json.dumps(event | {'event_id': name})}\n" for name in names))
 
-    files = tmp_path / "files"
-    files.mkdir()
-    warehouse = Files(tmp_path)
+
+def load_tables(warehouse: Warehouse, names: str) -> None:
+    assert isinstance(warehouse, Tables)
+    schema = warehouse.environment["CELONIS_SCHEMA"]
+    with psycopg.connect(warehouse.url, options=f"-c search_path={schema}") as connection:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS audit_logs"
+            " (team text, event_id text, timestamp timestamp, event text)"
+        )
+        connection.execute("DELETE FROM audit_logs")
+        connection.execute(
+            "INSERT INTO audit_logs SELECT 't', unnest(%s::text[]), %s::timestamp, 'E'",
+            [[*names], NOW],
+        )
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+def test_events_that_are_not_loaded_any_more_go(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    warehouse: Warehouse = Files(tmp_path)
+    load = load_files
+    if kind == "postgres":
+        warehouse = Tables(tmp_path, url=request.getfixturevalue("postgres_url"))
+        request.addfinalizer(warehouse.drop)
+        load = load_tables
     for names in ("ab", "bc"):
-        (files / "audit_logs.jsonl").write_text("".join(map(event, names)))
+        load(warehouse, names)
         warehouse.build("--select", "+int_audit_events", *WITHOUT_TESTS)
 
         rows = warehouse.rows("int_audit_events")
