@@ -13,7 +13,6 @@ import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from outputs import run_tap
 from projects import Project, quiet_variables
-from warehouses import DBT, Files, Row, Tables, Warehouse
+from warehouses import DBT, REPORT, Files, Row, Tables, Warehouse, install_report
 
 from bench.environments import Environment
 from tap_celonis_audit.sandbox import Sandbox
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 QUERIES = ROOT / "report" / "celonis_audit_report" / "queries"
-REPORT = ROOT / ".report" / "bin" / "celonis-audit-report"
 BROWSER = Path(__file__).parent / "browser"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT_SECONDS = 300
@@ -87,22 +85,11 @@ for (name,) in database.execute(
 """
 
 
-@cache
-def install() -> None:
-    """Install what makes the report as a user does, unless that was done before."""
-    subprocess.run(
-        ["make", "--silent", ".report/bin/celonis-audit-report"],
-        cwd=ROOT,
-        check=True,
-        timeout=TIMEOUT_SECONDS,
-    )
-
-
 def make_report(
     warehouse: Warehouse, *arguments: str | Path, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Make the report, good or bad."""
-    install()
+    install_report()
     mine = ("DBT_", "CELONIS_", "TARGET_", "PYTHONDONTWRITEBYTECODE")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     return subprocess.run(

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from outputs import run_tap
 from ruamel.yaml import YAML
-from warehouses import DBT, TRANSFORM, Files, Row, Tables, Warehouse, install_dbt
+from warehouses import (
+    DBT,
+    REPORT,
+    TRANSFORM,
+    Files,
+    Row,
+    Tables,
+    Warehouse,
+    install_dbt,
+    install_report,
+)
 
 from bench.environments import Environment
 from tap_celonis_audit.sandbox import Sandbox
@@ -706,19 +716,40 @@ def test_parquet(warehouse: Warehouse, tmp_path: Path) -> None:
 
 
 _TELL_CONNECTION = """
-import json, os, psycopg2
+import json, os
+import {driver}
 def tell(**given):
     print(json.dumps(given), flush=True)
     os._exit(0)
-psycopg2.connect = tell
+{driver}.connect = tell
 """
+_ASK_REPORT = """
+from celonis_audit_report.warehouse import postgres_database
+postgres_database(os.environ, "models")
+"""
+_TELL_PROFILE = """
+import json, os, sys
+from pathlib import Path
+import jinja2, yaml
+environment = jinja2.Environment()
+environment.filters["as_number"] = int
+environment.globals["env_var"] = os.environ.get
+profile = environment.from_string(Path(sys.argv[1]).read_text()).render()
+print(json.dumps(yaml.safe_load(profile)["celonis_audit"]["outputs"]["postgres"]))
+"""
+WHERE = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert")
 AUTHORITY = {"TARGET_POSTGRES_SSL_CERTIFICATE_AUTHORITY": "ca.pem"}
 
 
+@pytest.mark.parametrize("reader", ["dbt", "export", "report"])
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
         ({}, {"sslmode": "prefer"}),
+        (
+            {"TARGET_POSTGRES_HOST": "", "TARGET_POSTGRES_PORT": ""},
+            {"sslmode": "prefer", "host": "localhost", "port": "5432"},
+        ),
         ({"TARGET_POSTGRES_SSL_MODE": "require"}, {"sslmode": "prefer"}),
         ({"TARGET_POSTGRES_SSL_ENABLE": "true"}, {"sslmode": "verify-full"}),
         (
@@ -728,15 +759,37 @@ AUTHORITY = {"TARGET_POSTGRES_SSL_CERTIFICATE_AUTHORITY": "ca.pem"}
         ),
     ],
 )
-def test_it_connects_with_the_tls_settings_of_the_target(
-    variables: dict[str, str], expected: Row, tmp_path: Path
+def test_all_connect_as_the_target_does(
+    reader: str, variables: dict[str, str], expected: Row, tmp_path: Path
 ) -> None:
+    """Where PostgreSQL is, and its TLS, is read in three places."""
     install_dbt()
     somewhere = Tables(tmp_path, url="postgresql://u:p@db.example:5433/d")
-    told = export(somewhere, tmp_path, before=_TELL_CONNECTION, **variables)
-
+    if reader == "export":
+        driver = _TELL_CONNECTION.format(driver="psycopg2")
+        told = export(somewhere, tmp_path, before=driver, **variables)
+    else:
+        install_report()
+        code = _TELL_CONNECTION.format(driver="psycopg") + _ASK_REPORT
+        told = subprocess.run(
+            [REPORT.with_name("python"), "-c", code]
+            if reader == "report"
+            else [DBT.with_name("python"), "-c", _TELL_PROFILE, TRANSFORM / "profiles.yml"],
+            env=somewhere.environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        )
+    assert told.returncode == 0, told.stderr
+    # Nothing said is the port that it mostly is.
+    given = {"port": "5432"} | {
+        name: str(value)
+        for name, value in json.loads(told.stdout).items()
+        if name in WHERE and value
+    }
     where = {"host": "db.example", "port": "5433", "user": "u", "password": "p", "dbname": "d"}
-    assert json.loads(told.stdout) == where | expected, told.stderr
+    assert given == where | expected
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 TRANSFORM = ROOT / "transform"
 DBT = ROOT / ".dbt" / "bin" / "dbt"
+REPORT = ROOT / ".report" / "bin" / "celonis-audit-report"
 TIMEOUT_SECONDS = 300
 
 Row = dict[str, Any]
@@ -43,6 +44,17 @@ for row in cursor.fetchall():
 def install_dbt() -> None:
     """Install dbt as a user does, unless that was done before."""
     subprocess.run(["make", "--silent", "dbt"], cwd=ROOT, check=True, timeout=TIMEOUT_SECONDS)
+
+
+@cache
+def install_report() -> None:
+    """Install what makes the report as a user does, unless that was done before."""
+    subprocess.run(
+        ["make", "--silent", REPORT.relative_to(ROOT)],
+        cwd=ROOT,
+        check=True,
+        timeout=TIMEOUT_SECONDS,
+    )
 
 
 @cache
