@@ -153,7 +153,7 @@ dbt: $(DBT) ## Install dbt for PostgreSQL and DuckDB into .dbt
 
 .PHONY: models
 models: $(DBT) ## Build the models in transform (DBT_TARGET=postgres or duckdb)
-	$(DBT) build --project-dir transform --profiles-dir transform
+	cd transform && ../$(DBT) build
 
 .PHONY: ocsf
 ocsf: $(DBT) ## Write the events that are new as OCSF into output/ocsf

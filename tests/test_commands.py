@@ -7,6 +7,7 @@ something that a test does not have; of those, the syntax is checked.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -32,15 +33,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 900
 
-#: What a block may need that is not here.
-NEEDS = {"systemd", "a second terminal"}
-#: Pages that tests of their own are about.
-ELSEWHERE = {
-    "docs/models.md": "test_transform.py",
-    "docs/ocsf.md": "test_transform_ocsf.py",
-    "docs/report.md": "test_report.py",
-    "docs/targets.md": "targets/test_page.py",
-}
+#: What blocks need that is not here: nothing else in the pages is left out.
+LEFT_OUT = [
+    ("docs/ocsf.md", "an AWS account"),
+    ("docs/scheduling.md", "systemd"),
+    ("docs/without-meltano.md", "Docker or Podman"),
+    ("docs/without-meltano.md", "a second terminal"),
+]
 #: Pages after which the database has to hold all that the team's logs hold.
 COMPLETE = {"README.md", "docs/backfill.md"}
 NOW = "2026-03-01T12:00:00Z"
@@ -83,15 +82,12 @@ def fenced(page: str, language: str) -> list[str]:
     return [re.sub(f"^{indent}", "", body, flags=re.MULTILINE) for indent, body in found]
 
 
-PAGES = [
-    page
-    for page in (
-        "README.md",
-        *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")),
-        *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("examples/*/*.md")),
-    )
-    if fenced(page, "console")
+ALL_PAGES = [
+    "README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("examples/*/*.md")),
 ]
+PAGES = [page for page in ALL_PAGES if fenced(page, "console")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +122,17 @@ class Session:
         yield from zip(commands, map(int, said[1::2]), said[::2], strict=False)
 
     def add_plugins(self, text: str) -> None:
-        """Put extractors that a page shows into the project."""
+        """Put plugins that a page shows into the project; those without a kind are extractors."""
         file = self.folder / "meltano.yml"
         yaml = YAML(typ="safe")
         project: dict[str, Any] = yaml.load(file)
-        known = {each["name"]: each for each in project["plugins"]["extractors"]}
-        for plugin in yaml.load(text):
-            known.setdefault(plugin["name"], {}).update(plugin)
-        project["plugins"]["extractors"] = list(known.values())
+        shown = yaml.load(text)
+        kinds = {"extractors": shown} if isinstance(shown, list) else shown["plugins"]
+        for kind, plugins in kinds.items():
+            known = {each["name"]: each for each in project["plugins"][kind]}
+            for plugin in plugins:
+                known.setdefault(plugin["name"], {}).update(plugin)
+            project["plugins"][kind] = list(known.values())
         yaml.dump(project, file)
 
 
@@ -169,6 +168,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         ["make", "install"], cwd=folder, check=True, capture_output=True, timeout=TIMEOUT_SECONDS
     )
+    # What makes models and reports is there already, made by the same targets of make.
+    made = (".dbt", ".report")
+    subprocess.run(
+        ["make", "--silent", "dbt", ".report/bin/celonis-audit-report"],
+        cwd=ROOT,
+        check=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    for name in made:
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 
@@ -192,7 +201,8 @@ def session(
 ) -> Generator[Session]:
     """Give a shell's surroundings: those of a user who has filled in `.env`."""
     schema = f"documented_{uuid4().hex}"
-    mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+    mine = ("TAP_CELONIS_AUDIT_", "TARGET_", "MELTANO_", "DBT_", "CELONIS_", "REPORT_")
+    hindering = ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     server = urlsplit(postgres_url)
     pipx = tmp_path / "bin" / "pipx"
     pipx.parent.mkdir()
@@ -200,8 +210,14 @@ def session(
     pipx.chmod(0o755)
     for left in ("meltano.yml", ".env"):
         (project / left).unlink(missing_ok=True)
+    shutil.rmtree(project / "output", ignore_errors=True)
     shutil.copy(ROOT / "meltano.yml", project)
-    environment = {name: v for name, v in os.environ.items() if not name.startswith(mine)} | {
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(mine) and name not in hindering
+    }
+    environment = inherited | {
         "PATH": f"{tmp_path / 'pipx' / 'bin'}:{pipx.parent}:{os.environ['PATH']}",
         "PIPX_HOME": str(tmp_path / "pipx"),
         "PIPX_BIN_DIR": str(tmp_path / "pipx" / "bin"),
@@ -218,24 +234,29 @@ def session(
         "TARGET_POSTGRES_PASSWORD": server.password or "",
         "TARGET_POSTGRES_DATABASE": server.path.strip("/"),
         "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
+        "DBT_POSTGRES_SCHEMA": f"{schema}_models",
+        "DBT_DUCKDB_SCHEMA": f"{schema}_models",
+        "DBT_SCHEMA": f"{schema}_models",
     }
     placeholders = {
         "https://acme.eu-1.celonis.cloud": team.url,
         "APP_KEY=...": f"APP_KEY={team.app_key}",
     }
     yield Session(project, environment, placeholders)
-    drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+    drop = sql.SQL("DROP SCHEMA IF EXISTS {}, {} CASCADE").format(
+        sql.Identifier(schema), sql.Identifier(f"{schema}_models")
+    )
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(drop)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_work_as_printed(
     page: str, session: Session, team: Sandbox, postgres_url: str
 ) -> None:
     blocks = [Block.of(text) for text in fenced(page, "console")]
     for text in fenced(page, "yaml"):
-        if text.startswith("  - name: "):
+        if text.startswith(("  - name: ", "plugins:\n")):
             session.add_plugins(text)
     shown = fenced(page, "text")
     for command, status, said in session.run(blocks):
@@ -246,6 +267,40 @@ def test_the_commands_of_a_page_work_as_printed(
     if page in COMPLETE:
         schema = session.environment["TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA"]
         assert_each_once(rows(team, postgres_url, schema), team)
+
+
+def test_the_line_for_cron_runs_one_at_a_time(
+    session: Session, team: Sandbox, postgres_url: str
+) -> None:
+    (line,) = fenced("docs/scheduling.md", "text")
+    *when, command = line.split(maxsplit=5)
+    assert when == ["7", "*", "*", "*", "*"]
+    folder = session.folder
+    settings = ("TAP_CELONIS_AUDIT_", "TARGET_POSTGRES_", "MELTANO_")
+    (folder / ".env").write_text(
+        "".join(
+            f"{name}={value}\n"
+            for name, value in session.environment.items()
+            if name.startswith(settings)
+        )
+    )
+
+    def cron() -> int:
+        """Run the line with nothing but what cron gives."""
+        return subprocess.run(
+            ["/bin/sh", "-c", command.replace("/srv/celonis", str(folder))],
+            env={"HOME": os.environ["HOME"], "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"},
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        ).returncode
+
+    log = folder / "celonis.log"
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert (cron(), log.read_text()) == (1, "")
+    assert cron() == 0, log.read_text()[-5000:]
+    schema = session.environment["TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA"]
+    assert_each_once(rows(team, postgres_url, schema), team)
 
 
 def rows(team: Sandbox, url: str, schema: str) -> list[Row]:
@@ -259,14 +314,39 @@ def rows(team: Sandbox, url: str, schema: str) -> list[Row]:
     return [Row(*row) for row in found]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_what_cannot_be_run_here_says_so_and_is_a_command(page: str) -> None:
-    assert all((ROOT / "tests" / name).exists() for name in ELSEWHERE.values())
-    for block in map(Block.of, fenced(page, "console")):
-        assert block.needs in NEEDS | {""} or page in ELSEWHERE
-        assert block.commands
-        for command in block.commands:
-            subprocess.run(["bash", "-n", "-c", command.text], check=True)
+def test_what_cannot_be_run_here_says_so_and_is_a_command() -> None:
+    left_out = []
+    for page in PAGES:
+        for block in map(Block.of, fenced(page, "console")):
+            assert block.commands
+            if block.needs:
+                left_out.append((page, block.needs))
+            for command in block.commands:
+                subprocess.run(["bash", "-n", "-c", command.text], check=True)
+    assert left_out == LEFT_OUT
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_no_command_stands_in_a_block_that_is_not_run(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    languages = re.findall(r"^ *```(\w*)$", text, re.MULTILINE)
+    assert {*languages} - {""} <= {"console", "text", "yaml", "json", "ini", "sql"}
+    assert languages[1::2] == [""] * (len(languages) // 2)
+    assert "" not in languages[::2]
+
+
+def test_a_job_that_is_documented_does_what_its_page_shows() -> None:
+    project = YAML(typ="safe").load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+    jobs = {job["name"]: job["tasks"] for job in project["jobs"]}
+    named = set()
+    for path in (ROOT / page for page in PAGES):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"celonis-to-[a-z]+(?:-[a-z]+)?", text):
+            (task,) = jobs[name]
+            named.add(name)
+            if path.name in {"models.md", "report.md"}:
+                assert f"meltano run {task}\n" in text
+    assert named == set(jobs)
 
 
 def test_every_target_of_make_that_is_documented_exists() -> None:
