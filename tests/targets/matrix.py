@@ -279,20 +279,32 @@ def installed(target: Target) -> Target:
     return target
 
 
+def documented_project(folder: Path) -> Project:
+    """Give the shipped project with the documented targets in it."""
+    with (folder / "meltano.yml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(documented.installed(documented.project()), file)
+    return Project(folder, quiet_variables(folder / "meltano.db"))
+
+
+def variables_for(target: Target, place: Place, sandbox: Sandbox) -> dict[str, str]:
+    """Tell Meltano where tap and target are, and what they need to know."""
+    path = os.pathsep.join(map(str, (target.environment.bin, BIN, os.environ["PATH"])))
+    return {"PATH": path} | {
+        documented.variable(plugin, name): str(value)
+        for plugin, values in ((TAP, settings(sandbox)), (target.name, place.settings))
+        for name, value in values.items()
+    }
+
+
 def tell(target: Target, request: pytest.FixtureRequest, project: Project, folder: Path) -> Story:
     """Let a target copy the team three times."""
     with team() as sandbox, target.place(request, target, folder) as place:
         begin(sandbox)
-        variables = {
-            documented.variable(plugin, name): str(value)
-            for plugin, values in ((TAP, settings(sandbox)), (target.name, place.settings))
-            for name, value in values.items()
-        }
-        path = os.pathsep.join(map(str, (target.environment.bin, BIN, os.environ["PATH"])))
-        project.run(target.tap, target.name, PATH=path, **variables)
+        variables = variables_for(target, place, sandbox)
+        project.run(target.tap, target.name, **variables)
         first = place.read()
         go_on(sandbox)
-        project.run(target.tap, target.name, PATH=path, **variables)
+        project.run(target.tap, target.name, **variables)
         second = place.read()
         states = folder / "states"
         pipe = commands(target, place, folder, settings(sandbox) | COLUMN)
@@ -316,11 +328,7 @@ class Matrix:
     @pytest.fixture(scope="class")
     @classmethod
     def project(cls, tmp_path_factory: pytest.TempPathFactory) -> Project:
-        """Give the shipped project with the documented targets in it."""
-        folder = tmp_path_factory.mktemp("project")
-        with (folder / "meltano.yml").open("w", encoding="utf-8") as file:
-            YAML(typ="safe").dump(documented.installed(documented.project()), file)
-        return Project(folder, quiet_variables(folder / "meltano.db"))
+        return documented_project(tmp_path_factory.mktemp("project"))
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import documented
 import matrix
+import places
 import psycopg
 import pytest
 import requests
@@ -51,12 +52,12 @@ def shows(*limits: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 @pytest.fixture
 def trial(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Trials]:
     """Give what sets up a trial of a target, with other requirements if need be."""
-    with ExitStack() as places:
+    with ExitStack() as open_places:
 
         def make(name: str, requirements: str | None = None) -> Trial:
             target = TARGETS[name]
             target = matrix.installed(replace(target, folder=requirements or target.folder))
-            place = places.enter_context(target.place(request, target, tmp_path))
+            place = open_places.enter_context(target.place(request, target, tmp_path))
             return Trial(target, place, tmp_path)
 
         yield make
@@ -188,6 +189,11 @@ def test_parquet_needs_its_settings(trial: Trials) -> None:
     one = trial("target-s3-parquet")
     one.refuses(audit_logs(), "Failed to create parquet")
     assert not one.place.read().rows
+    one.load(lines[:9], prefix="few")
+    url = one.place.settings["cloud_provider.aws.aws_endpoint_override"]
+    few = places.ask(one.target.environment, "read_s3.py", url, "audit-archive", "few")
+    filled = {name for row in few.rows[AUDIT] for name, value in row.items() if value is not None}
+    assert few.types[AUDIT].keys() == filled < few.rows[AUDIT][0].keys()
     one.load(lines, without="format.format_parquet.get_schema_from_tap")
     landed = one.place.read()
     sent = matrix.understood(lines).rows[AUDIT]
@@ -294,6 +300,29 @@ def test_what_a_full_disk_refuses_is_not_acknowledged(name: str, trial: Trials) 
     one.refuses(lines, "File too large", command=lambda words: [*full, *words])
 
 
+@shows("After a run that was cut off within a line")
+@pytest.mark.parametrize("is_timestamped", [False, True])
+def test_json_lines_go_on_where_they_were_cut_off(
+    is_timestamped: bool, trial: Trials, tmp_path: Path
+) -> None:
+    one = trial("target-jsonl")
+    schema, *records = audit_logs()
+    (tmp_path / f"{AUDIT}.jsonl").write_text(json.dumps(records[0]["record"])[:-10])
+    one.load([schema, *records[:3]], do_timestamp_file=is_timestamped)
+    torn = tmp_path / f"{AUDIT}.jsonl"
+    (new,) = set(tmp_path.glob("*.jsonl")) - {torn} or {torn}
+    readable = 3 if is_timestamped else 2
+    assert sum(is_json(line) for line in new.read_bytes().splitlines()) == readable
+
+
+def is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", ["target-s3", "target-s3-parquet"])
 def test_what_storage_refuses_is_not_acknowledged(name: str, trial: Trials) -> None:
     one = trial(name)
@@ -318,12 +347,20 @@ def test_batches_are_taken(name: str, trial: Trials, tmp_path: Path) -> None:
     assert list((tmp_path / "batches").iterdir())
 
 
-@shows("Batches end the run")
-@pytest.mark.parametrize("name", ["target-s3", "target-s3-parquet"])
-def test_batches_are_refused(name: str, trial: Trials, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("target-s3", "KeyError: 'batch_start_time'"),
+        ("target-s3-parquet", "KeyError: 'batch_start_time'"),
+        ("target-jsonl", "'NoneType' object has no attribute"),
+        ("target-duckdb", "Unknown message type BATCH"),
+        ("target-postgres-pipelinewise", "Unknown message type BATCH"),
+    ],
+)
+def test_batches_are_refused(name: str, reason: str, trial: Trials, tmp_path: Path) -> None:
     one = trial(name)
     lines = [line for line in in_batches(tmp_path, one.target.tap) if line["type"] != "STATE"]
-    one.refuses(lines, "KeyError: 'batch_start_time'")
+    one.refuses(lines, reason)
 
 
 @shows("Batches are lost")
