@@ -388,8 +388,9 @@ class Reader:
             borders = self._short.pop().borders
             total = self._page(borders[0], borders[-1], 0, 1).total
             parts = [self._submit(*pair, 0, 1) for pair in itertools.pairwise(borders)]
-            added = sum(self._take(part).total or 0 for part in parts)
-            if total is not None and added < total:
+            counts = [self._take(part).total for part in parts]
+            added = sum(count or 0 for count in counts)
+            if total is not None and None not in counts and added < total:
                 self._told_of_short = True
                 logger.warning(
                     "%s: Celonis counts %d records from %s to %s, but %d in the parts of that "
