@@ -64,6 +64,8 @@ class Answer:
     """The JSON object, or None for "no content"."""
     size: int
     """Bytes of the body."""
+    room: int = 0
+    """Bytes that it might have had, if it is one of several pages of several records."""
     is_odd: bool = False
     """Whether texts may hold characters that databases refuse."""
     server_time: float | None
@@ -96,6 +98,10 @@ class Client:
             parallel=settings.max_parallel_requests,
             max_wait_seconds=settings.max_rate_limit_wait_seconds,
             sleep=sleep,
+        )
+        parallel = settings.max_parallel_requests
+        self._page_bytes = min(
+            MAX_PAGE_BYTES, _MAX_PAGES_BYTES // parallel, MAX_BYTES_UNDER_WAY // parallel
         )
         self._sessions: list[requests.Session] = []
         self._credentials = credentials_for(settings, session=self._open())
@@ -210,11 +216,9 @@ class Client:
         """Give how large an answer may be."""
         if api.long_list:
             return MAX_EXPORT_BYTES
-        parallel = self._settings.max_parallel_requests
-        share = MAX_BYTES_UNDER_WAY // parallel
         if params.get("pageSize", params.get("limit")) == 1:
-            return share
-        return min(share, MAX_PAGE_BYTES, _MAX_PAGES_BYTES // parallel)
+            return MAX_BYTES_UNDER_WAY // self._settings.max_parallel_requests
+        return self._page_bytes
 
     def _judge(self, api: Api, response: requests.Response, data: bytes) -> Answer:
         host, status = self._settings.netloc, response.status_code
@@ -241,7 +245,9 @@ class Client:
             raise failure("unreadable", path=api.path) from error
         if not isinstance(body, dict):
             raise failure("unreadable", path=api.path)
-        return Answer(body=body, size=len(data), is_odd=is_odd, server_time=clock)
+        return Answer(
+            body=body, size=len(data), room=self._page_bytes, is_odd=is_odd, server_time=clock
+        )
 
 
 class _Own(threading.local):

@@ -10,7 +10,6 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tap_celonis_audit.client import MAX_PAGE_BYTES
 from tap_celonis_audit.cursor import CursorReader, Link
 from tap_celonis_audit.errors import ParametersError, TapError, TooLargeError
 from tap_celonis_audit.reader import Look, NotProvenError, Page, Reader
@@ -127,7 +126,7 @@ class Source(abc.ABC):
                     raise
                 self._shrink(fraction, size)
             else:
-                self._calm += answer.size * _MORE <= MAX_PAGE_BYTES
+                self._calm += answer.size * _MORE <= answer.room
                 if self._calm >= _CALM and self._fraction > 1:
                     self._fraction, self._calm = self._fraction // _MORE, 0
                 return answer, size

@@ -118,8 +118,8 @@ def test_more_records_are_tried_again_where_they_would_fit(share: float, later: 
         asked.append(int(params["pageSize"]))
         if len(asked) == 1:
             raise failure("too large", path="", limit="")
-        size = int(share * client_module.MAX_PAGE_BYTES * asked[-1] / 50)
-        return Answer(body=None, size=size + 1, server_time=None)
+        size = int(share * 1_000_000 * asked[-1] / 50)
+        return Answer(body=None, size=size + 1, room=1_000_000, server_time=None)
 
     source = NumberedPages(ask, AuditLogsStream.api, page_size=200)
     for _ in range(50):
