@@ -31,7 +31,8 @@ def main(url: str, bucket: str, prefix: str) -> None:
             content = s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
             seen = types.setdefault(stream, {})
             if each["Key"].endswith(".parquet"):
-                table = parquet.read_table(io.BytesIO(content))
+                # With threads of its own, the process may abort at its end.
+                table = parquet.ParquetFile(io.BytesIO(content)).read(use_threads=False)
                 # A column without a value has no type in its file.
                 seen |= {c.name: str(c.type) for c in table.schema if str(c.type) != "null"}
                 found = table.to_pylist()
