@@ -111,8 +111,8 @@ class Plan:
 
     Attributes:
         sizes: Records, the fewest first.
-        repetitions: How often the fewest records are read where noise matters, without latency;
-            everything else is read once.
+        repetitions: How often the fewest records are read where noise matters, up to the usual
+            latency; everything else is read once.
     """
 
     sizes: tuple[int, ...]
@@ -134,6 +134,7 @@ class Results:
         self.runs: list[Run] = []
         self.races: dict[tuple[int, int, str], list[Run]] = {}
         self.uneven: dict[str, Run] = {}
+        self.one_core: dict[str, Run] = {}
         self.growth: dict[int, Run] = {}
         self.pipelines: dict[str, Run] = {}
         self.failures: dict[str, str] = {}

@@ -6,7 +6,9 @@ Usage: python -m bench.speed [--quick] [--resume]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -25,7 +27,7 @@ from bench.runs import MAX_WAIT_SECONDS, USUAL_MS, Notebook, Plan, Results, race
 from bench.service import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
     from bench.logs import HeldLog
     from bench.peers.peer import Racer
@@ -44,6 +46,7 @@ UNEVEN_RACERS: tuple[Racer, ...] = (
     dlt_rest_api.EXTRACTION_IN_PARALLEL,
     airbyte_cdk.CONCURRENT,
 )
+ONE_CORE_RACERS: tuple[Racer, ...] = (*this_tap.AT_ONCE, plain_sdk.PEER)
 FULL = Plan(
     sizes=(20_000, 200_000),
     latencies=(0, USUAL_MS, 150),
@@ -86,6 +89,8 @@ def measure_all(plan: Plan, results: Results) -> None:
         measure_races(plan, results, number)
     first, last = plan.sizes[0], plan.sizes[-1]
     results.uneven = one_each(uneven(first), results, "uneven", UNEVEN_RACERS, USUAL_MS)
+    with on_one_core():
+        results.one_core = one_each(even(last), results, "on one core", ONE_CORE_RACERS, 0)
     for number in plan.growth:
         for run in one_each(even(number), results, "growth", [this_tap.DEFAULT], 0).values():
             results.growth[number] = run
@@ -96,13 +101,31 @@ def measure_all(plan: Plan, results: Results) -> None:
         )
 
 
+@contextlib.contextmanager
+def on_one_core() -> Generator[None]:
+    """Let what is started meanwhile take turns on one core, where the system knows how.
+
+    What a process takes on one core depends on what the other ones do: a reader that goes on while
+    the sandbox prepares the next answers takes more than one that waits for it.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def measure_races(plan: Plan, results: Results, number: int) -> None:
     """Let everybody read a log of this length at each latency, in turns."""
     log = even(number)
     owed = count(log.records)
     with serve(log) as service:
         for latency_ms in plan.latencies:
-            is_short = number == plan.sizes[0] and latency_ms == 0
+            is_short = number == plan.sizes[0] and latency_ms <= USUAL_MS
             turns = range(plan.repetitions if is_short else 1)
             for turn, racer in product(turns, RACERS):
                 if waits_too_long(plan, results, number, latency_ms, racer):
