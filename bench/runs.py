@@ -111,8 +111,8 @@ class Plan:
 
     Attributes:
         sizes: Records, the fewest first.
-        repetitions: How often the fewest records are read where noise matters, up to the usual
-            latency; everything else is read once.
+        repetitions: How often logs are read where noise matters: without latency, and the shortest
+            one at the usual latency. Everything else is read once.
     """
 
     sizes: tuple[int, ...]
