@@ -200,7 +200,7 @@ bench-bounded: install ## Measure memory and state up to a million events (6 min
 	$(RUN)/python -m bench.bounded
 
 .PHONY: bench-speed
-bench-speed: install ## Compare the speed of this tap and others (15 minutes; QUICK=1: 3 minutes)
+bench-speed: install ## Compare the speed of this tap and others (20 minutes; QUICK=1: 3 minutes)
 	$(RUN)/python -m bench.speed $(if $(QUICK),--quick) $(if $(RESUME),--resume)
 
 .PHONY: targets
