@@ -145,9 +145,9 @@ def shapes(number: int) -> Iterator[tuple[str, ComputedLog]]:
 MEASURED = r"""
 import re, sys
 from pathlib import Path
-from tap_celonis_audit.tap import TapCelonisAudit
+from tap_celonis_audit.__main__ import main
 try:
-    TapCelonisAudit.cli()
+    main()
 finally:
     status = Path("/proc/self/status").read_text()
     print("VmHWM", re.search(r"VmHWM:\s*(\d+) kB", status)[1], file=sys.stderr)

@@ -142,9 +142,9 @@ def test_members_too_are_read_with_fewer_at_once(monkeypatch: pytest.MonkeyPatch
 MEASURED = r"""
 import re, sys
 from pathlib import Path
-from tap_celonis_audit.tap import TapCelonisAudit
+from tap_celonis_audit.__main__ import main
 try:
-    TapCelonisAudit.cli()
+    main()
 finally:
     status = Path("/proc/self/status").read_text()
     print("VmHWM", re.search(r"VmHWM:\s*(\d+) kB", status)[1], file=sys.stderr)
