@@ -30,7 +30,7 @@ from tap_celonis_audit.reader import (
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from tap_celonis_audit.pool import Ticket
     from tap_celonis_audit.reader import Event
@@ -129,6 +129,9 @@ class CursorReader:
 
     def shown(self, second: int, *, is_first: bool) -> None:
         """Tell nothing either."""
+
+    def expect(self, known: Mapping[int, int]) -> None:
+        """Prepare for nothing, since nothing is counted."""
 
     def contains(self, event: Event) -> bool:
         """Tell whether a window of the one second of this event shows it."""

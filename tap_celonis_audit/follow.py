@@ -205,6 +205,8 @@ class Follower:
         """Read on from the watermark; before that, look for late arrivals by count."""
         bookmark, watch = self._bookmark, self._bookmark.watch
         low = self._low_border()
+        if low is None:
+            self._reader.expect(watch.counts)
         settled = int(self._now() - self._settle_seconds)
         end = settled if end is None else min(end, settled)
         # At least a second is read: it shows how much of the last one a range includes.
@@ -215,8 +217,11 @@ class Follower:
         if start <= low:
             return  # Nothing that is wanted can still appear.
         windows = self._reader.read(start, end)
+        # First: where this is more than what is shown below, that can be believed.
+        counted = self._reader.count(low, end + PADDING_SECONDS)
         first = next(windows)
-        counted = self._reader.count(low, first.end + PADDING_SECONDS)
+        if first.end != end:
+            counted = self._reader.count(low, first.end + PADDING_SECONDS)
         if counted is not None:
             counted -= (self._shown(low, is_first=True) or 0) + len(first.events) + first.after
         if counted != watch.expected(low + 1, start):

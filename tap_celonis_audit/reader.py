@@ -13,8 +13,9 @@ A count itself may be lower than the truth. If pages go on behind it, that shows
 nothing behind the last page of several. If they end there too, it is a cap; so a count is believed
 only below one that was seen to be the sum of its parts. (No cap is lower than a count that was
 seen, so what lies below that is no cap. The sum is what bears out that counts are counts at all;
-parts overlap by the padding, so it is never too low.) A single second has no parts: where nothing
-larger was counted yet, all of history is, and if that is no more either, it is told.
+parts overlap by the padding, so it is never too low.) What one answer shows that is not full is
+believed below any other count; where there is none, all of history is counted, and where that is
+no more, two halves are read. A single second has none: if all of history is no more, it is told.
 What cannot be proven is read again in smaller windows, down to one second, or fails.
 
 How long windows are is planned by counts, from the top: a range that holds too much is divided,
@@ -69,6 +70,8 @@ _DENSE_PASSES = 60
 #: for a group that is a page and one; for small pages, chance needs more to be ruled out.
 _AGREEING_PASSES = 5
 _FEW = 100
+#: Nobody counts to so few only.
+_LEAST_CAP = 10
 #: More records than this in one second are taken for a wrong count.
 MAX_PER_SECOND = 1_000_000
 _IN_ORDER = attrgetter("timestamp", "key")
@@ -211,11 +214,16 @@ class Reader:
         self._parse = parse
         self._name = name
         self._page_size = page_size
-        self._trusted = self._largest = 0
+        self._trusted = self._largest = self._believed = 0
         self._pages = MAX_PAGES
         self._calm = 0
         self._record_bytes = 1.0
         self._count_is_capped = self._told_of_cap = self._told_of_short = False
+        self._known_middle: int | None = None
+        self._is_halved = False
+        """Whether what is read was divided because no larger count is known."""
+        self._all_until = look.end if look is not None and look.start <= BEGINNING else BEGINNING
+        """Until when all of history was counted."""
         self._short: list[_Whole] = []
         self._doubted: set[int] = set()
         self._begun_before = self._pool.begun
@@ -226,7 +234,34 @@ class Reader:
 
     def count(self, first: int, last: int) -> int | None:
         """Ask how many records Celonis counts from one second to another, as its bounds go."""
-        return self._take(self._ask(first, last, 0)).total
+        return self._take(self._ask(first, last, 0, 1)).total
+
+    def count_all(self, until: int) -> int | None:
+        """Ask how many records Celonis counts in all of its history up to a second.
+
+        A count that is lower than another one is true, whatever the cap.
+        """
+        self._all_until = max(self._all_until, until)
+        return self._take(self._submit(min(BEGINNING, until), until, 0, 1)).total
+
+    def expect(self, known: Mapping[int, int]) -> None:
+        """Prepare for reading again what an earlier run saw.
+
+        Args:
+            known: Second → number of events.
+        """
+        if not known:
+            return
+        first, last = min(known), max(known)
+        total = self.count_all(last + 1)
+        if total is None or not _LEAST_CAP <= total <= self._page_size:
+            return
+        # One page may show the whole log: then no count is larger than its own.
+        middle = self._middle(first, last, sorted(Counter(known).elements()))
+        if first < middle - PADDING_SECONDS < middle + PADDING_SECONDS < last:
+            self._known_middle = middle
+        else:
+            self._believed = sum(known.values())  # One burst: that was told when it was new.
 
     def read(self, start: int, end: int) -> Generator[Window]:
         """Read ``[start, end)`` as adjacent proven windows, in ascending order.
@@ -235,8 +270,9 @@ class Reader:
             TapError: A window cannot be proven complete, or the answers contradict the question.
         """
         plan = self._plan = [_Part(start, end)] if start < end else []
-        for part in plan:
-            self._foresee(part)
+        if plan:
+            self._foresee(plan)
+        given = 0
         try:
             while plan:
                 part = self._next_window(plan)
@@ -247,6 +283,9 @@ class Reader:
                 finally:
                     part.cancel()
                 yield window
+                given += len(window.events)
+                if self._is_halved and given > self._largest:
+                    self._compare(start, window.end, given)
         finally:
             for part in plan:
                 part.cancel()
@@ -289,13 +328,20 @@ class Reader:
                 self._count_again()
                 return plan.pop(0)
 
-    def _foresee(self, part: _Part) -> None:
-        """Ask for the parts of a range beside its count, if a first look shows how to divide it."""
-        look = self._look
+    def _foresee(self, plan: list[_Part]) -> None:
+        """Divide a range, or ask for its parts beside its count, where that is seen to be due."""
+        (part,), look, middle = plan, self._look, self._known_middle
+        if middle is not None and part.start < middle < part.end:
+            plan[:] = self._halves(part, middle)
+            return
         if look is None or look.start != part.start or look.end < part.end:
             return
         page = look.page
         self._weigh(page)
+        is_whole = page.total == len(page.records)
+        if is_whole and self._is_new_maximum(page) and part.end - part.start > 1:
+            plan[:] = self._halve(part, page)
+            return
         weight, room = self._weight(page), self._room()
         if weight > room and part.end - part.start > 1:
             self._first(part)
@@ -347,7 +393,8 @@ class Reader:
         self._add_up(part, first)
         weight, room = self._weight(first), self._room()
         if weight > room and part.end - part.start > 1:
-            plan[position : position + 1] = self._divide(part, first, weight / (_FILL * room))
+            parts = part.foreseen or self._cut(part, first, weight / (_FILL * room))
+            plan[position : position + 1] = self._divide(part, first, parts)
             return
         part.is_window = True
         part.drop_foreseen()
@@ -413,15 +460,27 @@ class Reader:
             except TapError:
                 break  # It fails in its turn, when what lies before it was read.
         if self._is_new_maximum(first):
-            self._ask_for_two(plan, first)
+            self._look_for_more(plan, first)
         if not self._is_new_maximum(first) or part.end - part.start == 1:
             return True
+        if _is_short(first):
+            part.cancel()
+            plan[:1] = self._divide(part, first, self._halve(part, first))
+            return False
         weight, known = self._weight(first), max(self._trusted, self._page_size)
         if part.whole is not None and weight <= (1 if self._count_is_capped else 2) * known:
             return True  # Its records can be held while they are compared with its count.
         part.cancel()
-        plan[:1] = self._divide(part, first, max(_LEAST_PARTS, weight / (_FILL * self._room())))
+        number = max(_LEAST_PARTS, weight / (_FILL * self._room()))
+        plan[:1] = self._divide(part, first, part.foreseen or self._cut(part, first, number))
         return False
+
+    def _look_for_more(self, plan: list[_Part], first: Page) -> None:
+        """Look for a count that shows that another one can be believed."""
+        if not _is_short(first):
+            self._ask_for_two(plan, first)
+        elif self._all_until < plan[-1].end:
+            self.count_all(plan[-1].end)
 
     def _ask_for_two(self, plan: list[_Part], first: Page) -> None:
         """See whether the counts of two windows add up to one that is asked for both.
@@ -442,9 +501,9 @@ class Reader:
         if twice is not None and max(total, other) < (both or 0) == total + other - twice:
             self._trusted = max(self._trusted, both or 0)
 
-    def _divide(self, part: _Part, first: Page, parts: float) -> list[_Part]:
-        """Divide a part into about so many, whose counts will be compared with its own."""
-        divided = part.foreseen or self._cut(part, first, parts)
+    @staticmethod
+    def _divide(part: _Part, first: Page, divided: list[_Part]) -> list[_Part]:
+        """Note that a part is divided: the counts of these will be compared with its own."""
         if first.total is not None:
             # Parts that are longer than what is asked for beside them overlap in pairs only.
             shortest = min(each.end - each.start for each in divided)
@@ -467,14 +526,7 @@ class Reader:
 
     def _beginning(self, part: _Part, first: Page) -> int:
         """Guess when the events of a part begin, by those on its first page."""
-        try:
-            seconds = [
-                event.second
-                for event in map(self._parse, first.records)
-                if event.second is not None and part.start <= event.second < part.end
-            ]
-        except RecursionError:
-            seconds = []  # It fails in its turn, when what lies before it was read.
+        seconds = [each for each in self._seconds(first) if part.start <= each < part.end]
         if not seconds:
             return part.start
         low, high = min(seconds), max(seconds)
@@ -483,6 +535,23 @@ class Reader:
         # The last ones come first: the others lie before them, perhaps half as dense.
         span = 2 * (high - low + 1) * self._weight(first) // len(seconds)
         return max(part.start, high - span)
+
+    def _seconds(self, page: Page) -> list[int]:
+        """Give when the events of a page happened, in its order."""
+        try:
+            seconds = [event.second for event in map(self._parse, page.records)]
+        except RecursionError:
+            return []  # It fails in its turn, when what lies before it was read.
+        return [second for second in seconds if second is not None]
+
+    def _halve(self, part: _Part, page: Page) -> list[_Part]:
+        """Cut a part in two where half of what it shows lies before."""
+        return self._halves(part, self._middle(part.start, part.end, sorted(self._seconds(page))))
+
+    def _halves(self, part: _Part, middle: int) -> list[_Part]:
+        """Cut a part in two, since no count is known that is larger."""
+        self._is_halved = True
+        return [_Part(part.start, middle), _Part(middle, part.end)]
 
     def _room(self) -> int:
         """Give how many records a window may hold now."""
@@ -564,8 +633,10 @@ class Reader:
 
     def _is_new_maximum(self, page: Page) -> bool:
         """Tell whether believing the count would need more trust than it has earned."""
-        if page.total is None or _is_short(page):
+        if page.total is None:
             return False
+        if _is_short(page):
+            return page.total >= max(self._largest, _LEAST_CAP, self._believed + 1)
         return page.total >= self._trusted
 
     def _tell_of_cap(self, counted: int, seen: int) -> None:
@@ -577,12 +648,20 @@ class Reader:
                 self._name,
                 counted,
                 seen,
-                max(self._trusted, self._page_size),
+                min(counted - 1, max(self._trusted, self._page_size)),
             )
+
+    def _compare(self, start: int, end: int, seen: int) -> None:
+        """Tell if Celonis counts less in a range than was seen there."""
+        counted = self._page(start, end, 0, 1).total
+        if counted is not None and counted < seen:
+            self._tell_of_cap(counted, seen)
+        self._is_halved = False
 
     def _read_parts(self, start: int, end: int, first: Page, *, check: bool = True) -> Window:
         """Read a window as two; see whether their counts add up to its own."""
-        middle = self._middle(start, end, first)
+        is_whole = first.total is not None and first.total <= len(first.records)
+        middle = self._middle(start, end, sorted(self._seconds(first)) if is_whole else [])
         parts = self._submit(start, middle, 0), self._submit(middle, end, 0)
         left = self._prove(start, middle, self._take(parts[0]))
         right = self._prove(middle, end, self._take(parts[1]))
@@ -598,14 +677,17 @@ class Reader:
                 self._tell_of_cap(first.total, seen)
         return window
 
-    def _middle(self, start: int, end: int, page: Page) -> int:
-        seconds = sorted(
-            event.second
-            for event in self._events(page, start, end)
-            if event.second is not None and start < event.second < end
-        )
-        whole = page.total is not None and page.total <= len(page.records)
-        return seconds[len(seconds) // 2] if seconds and whole else (start + end) // 2
+    @staticmethod
+    def _middle(start: int, end: int, seconds: Sequence[int]) -> int:
+        """Give where to cut a range in two that hold about as many of the events of these."""
+        if not seconds:
+            return (start + end) // 2
+        middle, beside = seconds[len(seconds) // 2], PADDING_SECONDS + 1
+        if middle <= start:
+            middle = start + beside
+        elif middle >= end:
+            middle = end - beside
+        return min(max(middle, start + 1), end - 1)
 
     def _attempt(
         self, start: int, end: int, first: Page, others: Sequence[Ticket[Page]] = ()
@@ -680,7 +762,7 @@ class Reader:
         total, is_too_much = first.total, self._is_new_maximum(first)
         if not (is_too_much or _ends_full(first)) or total is None:
             return
-        if self._page(start, end, _pages(first), size).records:
+        if not _is_short(first) and self._page(start, end, _pages(first), size).records:
             raise NotProvenError(f"{total} records announced, but there are more")
         if is_too_much and end - start > 1:
             raise NotProvenError(f"{total} records are more than is believed", again=False)
@@ -692,9 +774,8 @@ class Reader:
 
         A count that is lower than another one is true, whatever the cap; that of all history is.
         """
-        first, last = second - PADDING_SECONDS, second + 1 + PADDING_SECONDS
-        if total >= self._largest:
-            self._take(self._ask(min(BEGINNING, first), last, 0, 1))
+        if total >= self._largest and self._all_until <= second:
+            self.count_all(second + 1)
         if total < self._largest:
             return
         if self._doubted.isdisjoint((second - 1, second)):  # Its neighbours are asked for with it.
@@ -703,8 +784,8 @@ class Reader:
                 "if that is the most that it ever counts and shows, others from there are missing",
                 self._name,
                 total,
-                format_second(first),
-                format_second(last),
+                format_second(second - PADDING_SECONDS),
+                format_second(second + 1 + PADDING_SECONDS),
             )
         self._doubted.add(second)
 

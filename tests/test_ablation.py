@@ -118,6 +118,43 @@ def test_counts_are_believed_only_as_far_as_they_add_up(monkeypatch: pytest.Monk
     assert lost > 0
 
 
+def test_a_count_is_believed_only_below_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celonis counts and shows no more than a part of a page."""
+
+    def make() -> Copy:
+        world = World(count="capped:50", reach=50)
+        world.fill(1_000, NOON_S - 3 * DAY, NOON_S)
+        copy = Copy(world)
+        copy.run()
+        return copy
+
+    lost, *_ = check(make, lambda: monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False))
+    assert lost > 0
+
+
+def test_a_small_log_is_read_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It grows beyond the cap while all of it is recent: what it shows then looks well known."""
+
+    def make() -> Copy:
+        world = World(count="capped:50", reach=50)
+        world.fill(50, NOON_S - HOUR, NOON_S - SETTLE)
+        copy = Copy(world)
+        copy.run()
+        world.clock.advance(seconds=HOUR)
+        world.fill(5, NOON_S, NOON_S + HOUR - SETTLE)
+        copy.run()
+        return copy
+
+    def believing() -> None:
+        def expect(self: Reader, known: dict[int, int]) -> None:
+            self._believed = sum(known.values())
+
+        monkeypatch.setattr(Reader, "expect", expect)
+
+    lost, *_ = check(make, believing)
+    assert lost == 5
+
+
 def test_nothing_lies_behind_the_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts are too low by the records of the last page, and are believed nevertheless."""
     monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False)
@@ -258,7 +295,7 @@ def test_bounds_are_tried_out_on_first_contact(monkeypatch: pytest.MonkeyPatch) 
 
     def make() -> Copy:
         world = World(shift_hours=-5)
-        world.fill(100, NOON_S - DAY, NOON_S)
+        world.fill(9, NOON_S - DAY, NOON_S)
         copy = Copy(world)
         copy.run()
         return copy

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, Copy, Rounds, World, parse, record
+from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, Rounds, World, parse, record
 
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.reader import MAX_PAGES, Look, Page, Reader
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("parallel")
 
-DAY = 86_400
+HOUR, DAY = 3_600, 86_400
 KNOBS = list(itertools.product(ORDERS, BOUNDS, PRECISIONS))
 #: A longer soak: make soak
 SEEDS = range(max(8, int(os.environ.get("SOAK", "0")) // 200))
@@ -301,6 +301,81 @@ def test_a_second_with_more_events_than_the_cap_fails() -> None:
     world.tie(500, (NOON_S - DAY) * 1000)
     with pytest.raises(TapError, match="cannot be read completely"):
         Copy(world).run()
+
+
+CAPS = [10, 50, 120, 199]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("cap", CAPS)
+@pytest.mark.parametrize("seconds", [HOUR, 30 * DAY])
+def test_a_cap_below_the_size_of_a_page_loses_nothing(
+    seconds: int, cap: int, order: Order, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is it taken for a small log: pages end there, too, and the count agrees with them."""
+    world = World(order=order, count=f"capped:{cap}", reach=cap)
+    world.fill(1_000, NOON_S - seconds, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert f"Celonis counts {cap} records where there are" in caplog.text
+    assert f"counts above {cap - 1} are not believed" in caplog.text
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("cap", CAPS)
+def test_a_small_log_that_grows_beyond_a_cap(
+    cap: int, order: Order, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first run sees as many as it takes for nothing to look odd afterwards."""
+    world = World(order=order, count=f"capped:{cap}", reach=cap)
+    world.fill(cap, NOON_S - HOUR, NOON_S - SETTLE)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert caplog.text == ""
+    for late in (0, 0, 0, 4 * HOUR, 4 * HOUR):
+        world.clock.advance(seconds=HOUR)
+        begin = world.now_s - HOUR - late
+        world.fill(max(1, cap // 5), begin, begin + HOUR, name=world.now_s)
+        copy.run()
+        copy.check()
+    assert "are not believed" in caplog.text
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("cap", CAPS)
+def test_a_cap_that_begins_later(cap: int, order: Order, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(order=order)
+    world.fill(1_000, NOON_S - 30 * DAY, NOON_S)
+    copy = Copy(world)
+    copy.run()
+    world.count, world.reach = f"capped:{cap}", cap
+    for _ in range(3):
+        world.clock.advance(seconds=HOUR)
+        world.fill(2 * cap, world.now_s - HOUR, world.now_s, name=world.now_s)
+        copy.run()
+        copy.check()
+    assert "are not believed" in caplog.text
+
+
+@pytest.mark.parametrize(("order", "bounds", "precision"), KNOBS)
+@pytest.mark.parametrize("number", [1, 9, 10, 25, 199, 200])
+def test_a_small_log_costs_a_handful(
+    number: int,
+    order: Order,
+    bounds: Bounds,
+    precision: Precision,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its first page, two halves of it, and one request to see what bounds mean."""
+    world = World(order=order, bounds=bounds, precision=precision)
+    world.fill(number, NOON_S - 30 * DAY, NOON_S - HOUR)
+    copy = Copy(world)
+    copy.run()
+    copy.check()
+    assert world.requests <= 4 + (number == 200)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("around", [0, 50, 1_500])
