@@ -14,6 +14,7 @@ the window that is read anyway ends: its answer has the same bound.
 from __future__ import annotations
 
 import logging
+import math
 from bisect import bisect_left
 from collections import Counter
 from copy import deepcopy
@@ -256,19 +257,22 @@ class Follower:
 
     def _verify(self, start: int, end: int, counted: int) -> Iterator[Sequence[Row]]:
         """Compare the count of ``[start, end)`` with what is known; read again where it differs."""
-        watch = self._bookmark.watch
-        if watch.expected(start, end) == counted:
+        watch, few = self._bookmark.watch, max(self._reader.few, 1)
+        known = watch.expected(start, end)
+        if known == counted:
             return
-        if watch.expected(start, end) > self._reader.few and end - start >= 3:  # noqa: PLR2004 -- halves
-            middle = self._middle(start, end)
-            for part in ((start, middle), (middle + 1, end)):
-                number = None if watch.expected(start, end) == counted else self._count(*part)
-                if number is not None:
-                    yield from self._verify(*part, number)
-            if watch.expected(start, end) != counted:
-                yield from self._read(middle, middle + 1)
-        if watch.expected(start, end) != counted:
+        # To find each that differs takes about two requests a halving.
+        search = 2 * abs(counted - known) * math.log2(max(1, known / few))
+        if known <= few * max(1, 2 * search) or end - start < 3:  # noqa: PLR2004 -- halves
             yield from self._read(start, end)
+            return
+        middle = self._middle(start, end)
+        for part in ((start, middle), (middle + 1, end), (middle, middle + 1)):
+            if watch.expected(start, end) == counted:
+                return
+            is_second = part[0] == middle
+            number = None if is_second else self._count(*part)
+            yield from self._read(*part) if number is None else self._verify(*part, number)
 
     def _count(self, start: int, end: int) -> int | None:
         """Ask how many events ``[start, end)`` has; None if that cannot be told exactly."""

@@ -128,6 +128,32 @@ def test_a_late_twin_is_one_more_event() -> None:
     copy.check()
 
 
+@pytest.mark.parametrize("is_moving", [False, True])
+@pytest.mark.parametrize("late", [1, 10, 100, 1_000])
+def test_late_events_cost_no_more_than_reading_all_that_is_recent(
+    late: int, *, is_moving: bool
+) -> None:
+    """Where others appear while they are looked for, windows that change are read twice."""
+    world = World()
+    world.fill(6_000, NOON_S - 5 * HOUR, NOON_S - SETTLE)
+    copy = Copy(world)
+    copy.run()
+    world.clock.advance(seconds=60)
+    world.fill(late, NOON_S - 5 * HOUR, NOON_S - SETTLE, name="late")
+
+    def appear(_: World) -> None:
+        if world.requests % 50 == 0:
+            world.fill(1, NOON_S - 5 * HOUR, NOON_S - SETTLE, name=world.requests)
+
+    world.hook = appear if is_moving else None
+    copy.run()
+    pages = len(world.log) / 200
+    assert copy.requests <= 10 + min(20 * late, 1.3 * pages) * (1 + is_moving)
+    world.hook = None
+    copy.run()
+    copy.check()
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_busy_log_with_late_events_is_searched_by_count(precision: Precision) -> None:
     world = World(precision=precision)
