@@ -36,7 +36,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from contextlib import closing
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -65,7 +65,11 @@ _LEAST_PARTS, _MOST_PARTS = 3, 16
 #: So many proven windows in a row, and larger ones are tried again.
 _CALM = 24
 #: How often a single second is read with pages of different sizes before giving up.
-_DENSE_PASSES = 60
+_DENSE_PASSES = 20
+#: After each whole pass, so many requests a page for what lacks copies.
+_CLOSER_LOOKS = 4
+#: A page is as good as another that shows so much of what that one does.
+_AS_GOOD = 0.95
 #: So many whole passes must agree where copies cannot be counted within one answer. Two would do
 #: for a group that is a page and one; for small pages, chance needs more to be ruled out.
 _AGREEING_PASSES = 5
@@ -812,7 +816,7 @@ class Reader:
 
         It holds more than a page, and its records move between requests or are identical.
         """
-        answers: list[list[Event]] = []
+        seen: list[Event] = []
         passes: list[Counter[bytes]] = []
         total: int | None = None
         for attempt in range(_DENSE_PASSES):
@@ -828,14 +832,15 @@ class Reader:
             if first.total is None:
                 break
             if first.total != total:
-                answers, passes, total = [], [], first.total
+                seen, passes, total = [], [], first.total
             # What was shown before takes no more memory, however many passes there are.
-            answers = [_fullest([*answers, *now])]
-            copies = Counter(event.key for event in answers[0])
+            seen = _fullest([seen, *now])
             whole = Counter(event.key for answer in now for event in answer)
-            if copies.total() == total:
-                return self._window(second, second + 1, answers, copies)
             passes.append(whole)
+            if len(seen) < total and whole != passes[0]:
+                seen = self._look_closer(second, now, seen, total)
+            if len(seen) == total:
+                return self._window(second, second + 1, [seen], Counter(map(_KEY, seen)))
             # More identical events than fit on a page are never shown at once. Then the order is
             # believed to stand still if no two passes differ, each with other borders.
             if len(passes) >= _AGREEING_PASSES and all(each == whole for each in passes):
@@ -844,6 +849,31 @@ class Reader:
             f"{self._name}: the second at {format_second(second)} cannot be read completely "
             f"({doubt}). Nothing from there on was taken as read; the next run tries again."
         )
+
+    def _look_closer(
+        self, second: int, shown: list[list[Event]], seen: list[Event], total: int
+    ) -> list[Event]:
+        """Ask for those pages of a second that show much of what lacks copies.
+
+        Args:
+            second: The second.
+            shown: What all of its pages showed, in their order.
+            seen: The copies of each record from the one answer that showed most of them.
+            total: How many there are.
+
+        Returns:
+            The same as `seen`, with what these pages showed.
+        """
+        most = max(map(len, shown))
+        for turn in range(_CLOSER_LOOKS * len(shown)):
+            size, number = _best_page(_lacking(shown, seen), most, turn)
+            page = self._page(second, second + 1, number, size)
+            if page.total != total:
+                break
+            seen = _fullest([seen, self._events(page, second, second + 1)])
+            if len(seen) == total:
+                break
+        return seen
 
     @staticmethod
     def _window(start: int, end: int, answers: list[list[Event]], copies: Counter[bytes]) -> Window:
@@ -936,6 +966,37 @@ def _fullest(answers: Iterable[list[Event]]) -> list[Event]:
             if len(events) > len(most.get(key, ())):
                 most[key] = events
     return [event for events in most.values() for event in events]
+
+
+def _lacking(shown: Sequence[list[Event]], seen: Iterable[Event]) -> range:
+    """Give where those events are shown that lack most copies: of one time, if times are in order.
+
+    Ties have the same places among themselves, however they move.
+    """
+    times = [event.timestamp for answer in shown for event in answer]
+    missing = Counter(times)
+    missing.subtract(event.timestamp for event in seen)
+    time, _ = max(missing.items(), key=itemgetter(1))
+    first, last = times.index(time), len(times) - times[::-1].index(time)
+    return range(first, last) if last - first == times.count(time) else range(len(times))
+
+
+def _best_page(places: range, most: int, turn: int) -> tuple[int, int]:
+    """Choose the size and the number of a page that shows much of some places.
+
+    Args:
+        places: Of records, in the order of the pages.
+        most: Records that fit on a page.
+        turn: How often this was asked: the answer is another page, if others are as good.
+    """
+    pages = [
+        (min(places.stop, (number + 1) * size) - max(places.start, number * size), size, number)
+        for size in range(most, most // 2, -1)
+        for number in range(places.start // size, (places.stop - 1) // size + 1)
+    ]
+    best, *_ = max(pages)
+    good = [(size, number) for shown, size, number in pages if shown > _AS_GOOD * best]
+    return good[turn % len(good)]
 
 
 def _most_copies(answers: Sequence[list[Event]]) -> Counter[bytes]:

@@ -191,7 +191,7 @@ def test_agreement_of_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert extra > 0
 
 
-def lost_of_a_second(order: Any, *, deleting: int, adding: int) -> int:
+def lost_of_a_second(order: Any, *, deleting: int, adding: int, at_ms: int = 9) -> int:
     """Read a second in which an event disappears and another one appears meanwhile.
 
     Returns:
@@ -204,7 +204,7 @@ def lost_of_a_second(order: Any, *, deleting: int, adding: int) -> int:
         if world.requests == deleting:
             world.log.remove(lambda each: each["event"] == "T-3")
         if world.requests == adding:
-            world.log.add(record(NOON_S * 1000 + 9, "new"))
+            world.log.add(record(NOON_S * 1000 + at_ms, "new"))
 
     world.hook = hook
     window, *_ = Reader(world.fetch, parse, name="x", page_size=10).read(NOON_S, NOON_S + 1)
@@ -232,7 +232,7 @@ def test_what_a_crowded_second_showed_before_its_count_changed(
         return lost_of_a_second("unstable", deleting=seed, adding=-1)
 
     assert not any(map(lost, range(60)))
-    forget = "answers, passes, total = [], [], first.total"
+    forget = "seen, passes, total = [], [], first.total"
     take_away(monkeypatch, Reader._read_dense, forget, instead="total = first.total")
     losses = failures = 0
     for seed in range(60):
@@ -242,6 +242,18 @@ def test_what_a_crowded_second_showed_before_its_count_changed(
             failures += 1
     assert losses > 0
     assert failures > 0
+
+
+def test_pages_beside_a_whole_pass_agree_on_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that has appeared stands in for one that was not shown yet."""
+
+    def lost() -> int:
+        seeds = range(5, 65)  # The first whole pass is over.
+        return sum(lost_of_a_second("unstable", deleting=-1, adding=n, at_ms=0) for n in seeds)
+
+    assert lost() == 0
+    take_away(monkeypatch, Reader._look_closer, "page.total != total")
+    assert lost() > 0
 
 
 def test_asking_what_the_ends_of_a_counted_span_show(monkeypatch: pytest.MonkeyPatch) -> None:
