@@ -17,23 +17,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tap_celonis_audit.answers import PADDING_SECONDS, Window, place
 from tap_celonis_audit.errors import ParametersError, TapError
 from tap_celonis_audit.pool import Pool
-from tap_celonis_audit.reader import (
-    MAX_BYTES,
-    MAX_PAGES,
-    MAX_PER_SECOND,
-    PADDING_SECONDS,
-    Window,
-    place,
-)
+from tap_celonis_audit.reader import MAX_BYTES, MAX_PAGES, MAX_PER_SECOND
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
+    from tap_celonis_audit.answers import Event
     from tap_celonis_audit.pool import Ticket
-    from tap_celonis_audit.reader import Event
 
 logger = logging.getLogger(__name__)
 

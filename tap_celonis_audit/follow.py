@@ -24,17 +24,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tap_celonis_audit.answers import PADDING_SECONDS
 from tap_celonis_audit.errors import RateLimitError, TapError
 from tap_celonis_audit.keys import event_id
-from tap_celonis_audit.reader import PADDING_SECONDS
 from tap_celonis_audit.state import FINGERPRINT_BYTES, MARGIN_SECONDS
 from tap_celonis_audit.windows import format_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from tap_celonis_audit.answers import Event, Window
     from tap_celonis_audit.cursor import CursorReader
-    from tap_celonis_audit.reader import Event, Reader, Window
+    from tap_celonis_audit.reader import Reader
     from tap_celonis_audit.state import Bookmark, Watch
 
 logger = logging.getLogger(__name__)

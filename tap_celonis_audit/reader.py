@@ -9,14 +9,8 @@ as read only when one of these holds:
   single answer showed at once, add up to it. (The lengths of the pages prove nothing: when ties
   move between requests, a pager loses some records, gets others twice, and the sum still fits.)
 
-A count itself may be lower than the truth. If pages go on behind it, that shows: there must be
-nothing behind the last page of several. If they end there too, it is a cap; so a count is believed
-only below one that was seen to be the sum of its parts. (No cap is lower than a count that was
-seen, so what lies below that is no cap. The sum is what bears out that counts are counts at all;
-parts overlap by the padding, so it is never too low.) What one answer shows that is not full is
-believed below any other count; where there is none, all of history is counted, and where that is
-no more, two halves are read. A single second has none: if all of history is no more, it is told.
-What cannot be proven is read again in smaller windows, down to one second, or fails.
+How far counts are believed is told in `counts`. What cannot be proven is read again in smaller
+windows, down to one second, or fails.
 
 How long windows are is planned by counts, from the top: a range that holds too much is divided,
 and all its parts are asked for at once. Their first pages are not in vain: those that hold little
@@ -32,29 +26,40 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from bisect import bisect_left
 from collections import Counter, deque
 from contextlib import closing
 from dataclasses import dataclass, field
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from tap_celonis_audit.answers import (
+    PADDING_SECONDS,
+    NotProvenError,
+    Window,
+    best_page,
+    ends_full,
+    fullest,
+    is_full,
+    is_short,
+    lacking,
+    make_window,
+    most_copies,
+    number_of_pages,
+    place,
+)
+from tap_celonis_audit.counts import LEAST_CAP, Counts, Whole
 from tap_celonis_audit.errors import TapError
-from tap_celonis_audit.keys import canonical
 from tap_celonis_audit.pool import Pool
 from tap_celonis_audit.windows import BEGINNING, format_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
+    from tap_celonis_audit.answers import Event, Look, Page
     from tap_celonis_audit.pool import Ticket
 
 logger = logging.getLogger(__name__)
 
-#: Requests ask for this much more than is kept.
-PADDING_SECONDS = 1
 #: A window holds at most this many pages, and about this many bytes: that bounds the memory.
 MAX_PAGES = 16
 MAX_BYTES = 8 * 1024 * 1024
@@ -68,83 +73,13 @@ _CALM = 24
 _DENSE_PASSES = 20
 #: After each whole pass, so many requests a page for what lacks copies.
 _CLOSER_LOOKS = 4
-#: A page is as good as another that shows so much of what that one does.
-_AS_GOOD = 0.95
 #: So many whole passes must agree where copies cannot be counted within one answer. Two would do
 #: for a group that is a page and one; for small pages, chance needs more to be ruled out.
 _AGREEING_PASSES = 5
 _FEW = 100
-#: Nobody counts to so few only.
-_LEAST_CAP = 10
 #: More records than this in one second are taken for a wrong count.
 MAX_PER_SECOND = 1_000_000
-_IN_ORDER = attrgetter("timestamp", "key")
-_KEY, _SECOND = attrgetter("key"), attrgetter("second")
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One answer."""
-
-    records: list[dict[str, Any]]
-    total: int | None
-    """Records in the requested range, as Celonis counts them; None if it does not say."""
-    limit: int
-    """Records that fit on a page: what was asked for, or what the answer says if that is less."""
-    size: int = 0
-    """Bytes."""
-    asked: int = 0
-    """Records that were asked for, if those were fewer than wished: so are pages counted then."""
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One record, and what is needed to place it.
-
-    (A Struct takes a fraction of the time that a dataclass takes to make.)
-    """
-
-    key: bytes
-    """Equal for records with equal identity only."""
-    second: int | None
-    """None if the record has no usable timestamp."""
-    timestamp: str
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A first look at a range, or at one that is a little longer: its first page."""
-
-    start: int
-    end: int
-    page: Page
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """All events of ``[start, end)``, ascending by time and key."""
-
-    start: int
-    end: int
-    events: list[Event]
-    before: int
-    """Records received from the padding before the window."""
-    after: int
-    """Records received from the padding after the window."""
-
-
-@dataclass(slots=True)
-class _Whole:
-    """A range that was divided: its count, and what its parts count."""
-
-    borders: Sequence[int]
-    """Of the parts."""
-    total: int
-    unasked: int
-    """Parts that have not answered yet."""
-    overlap: int
-    """How many parts may show the same record."""
-    added: int = 0
+_KEY = attrgetter("key")
 
 
 @dataclass(slots=True, eq=False)
@@ -153,7 +88,7 @@ class _Part:
 
     start: int
     end: int
-    whole: _Whole | None = None
+    whole: Whole | None = None
     first: Ticket[Page] | None = None
     """Its first page, if it was asked for."""
     is_window: bool = False
@@ -179,14 +114,6 @@ class _Part:
         for part in self.foreseen:
             part.cancel()
         self.foreseen = []
-
-
-class NotProvenError(Exception):
-    """These answers do not prove that the window is complete."""
-
-    def __init__(self, reason: str, *, again: bool = True) -> None:
-        super().__init__(reason)
-        self.again = again
 
 
 class Reader:
@@ -218,18 +145,18 @@ class Reader:
         self._parse = parse
         self._name = name
         self._page_size = page_size
-        self._trusted = self._largest = self._believed = 0
         self._pages = MAX_PAGES
         self._calm = 0
         self._record_bytes = 1.0
-        self._count_is_capped = self._told_of_cap = self._told_of_short = False
         self._known_middle: int | None = None
         self._is_halved = False
         """Whether what is read was divided because no larger count is known."""
-        self._all_until = look.end if look is not None and look.start <= BEGINNING else BEGINNING
-        """Until when all of history was counted."""
-        self._short: list[_Whole] = []
-        self._doubted: set[int] = set()
+        self._counts = Counts(
+            self._count,
+            name=name,
+            page_size=page_size,
+            all_until=look.end if look is not None and look.start <= BEGINNING else BEGINNING,
+        )
         self._begun_before = self._pool.begun
         self.few = min(_FEW, page_size // 2)
         """So many events are read at once rather than asked for by count."""
@@ -238,15 +165,8 @@ class Reader:
 
     def count(self, first: int, last: int) -> int | None:
         """Ask how many records Celonis counts from one second to another, as its bounds go."""
-        return self._take(self._ask(first, last, 0, 1)).total
-
-    def count_all(self, until: int) -> int | None:
-        """Ask how many records Celonis counts in all of its history up to a second.
-
-        A count that is lower than another one is true, whatever the cap.
-        """
-        self._all_until = max(self._all_until, until)
-        return self._take(self._submit(min(BEGINNING, until), until, 0, 1)).total
+        (total,) = self._count([(first, last)])
+        return total
 
     def expect(self, known: Mapping[int, int]) -> None:
         """Prepare for reading again what an earlier run saw.
@@ -257,15 +177,15 @@ class Reader:
         if not known:
             return
         first, last = min(known), max(known)
-        total = self.count_all(last + 1)
-        if total is None or not _LEAST_CAP <= total <= self._page_size:
+        total = self._counts.count_all(last + 1)
+        if total is None or not LEAST_CAP <= total <= self._page_size:
             return
         # One page may show the whole log: then no count is larger than its own.
         middle = self._middle(first, last, sorted(Counter(known).elements()))
         if first < middle - PADDING_SECONDS < middle + PADDING_SECONDS < last:
             self._known_middle = middle
         else:
-            self._believed = sum(known.values())  # One burst: that was told when it was new.
+            self._counts.know(sum(known.values()))  # One burst: that was told when it was new.
 
     def read(self, start: int, end: int) -> Generator[Window]:
         """Read ``[start, end)`` as adjacent proven windows, in ascending order.
@@ -288,8 +208,8 @@ class Reader:
                     part.cancel()
                 yield window
                 given += len(window.events)
-                if self._is_halved and given > self._largest:
-                    self._compare(start, window.end, given)
+                if self._is_halved and self._counts.compare(start, window.end, given):
+                    self._is_halved = False
         finally:
             for part in plan:
                 part.cancel()
@@ -329,7 +249,7 @@ class Reader:
             part = plan[0]
             self._arrange(plan, part)
             if plan[0] is part and self._is_fit(plan, part):
-                self._count_again()
+                self._counts.count_again()
                 return plan.pop(0)
 
     def _foresee(self, plan: list[_Part]) -> None:
@@ -343,7 +263,7 @@ class Reader:
         page = look.page
         self._weigh(page)
         is_whole = page.total == len(page.records)
-        if is_whole and self._is_new_maximum(page) and part.end - part.start > 1:
+        if is_whole and self._counts.doubts(page) and part.end - part.start > 1:
             plan[:] = self._halve(part, page)
             return
         weight, room = self._weight(page), self._room()
@@ -394,7 +314,8 @@ class Reader:
         """Make a window of a part whose first page is there; if that is too much, several parts."""
         part = plan[position]
         self._weigh(first)
-        self._add_up(part, first)
+        if part.whole is not None and first.total is not None:
+            self._counts.add_up(part.whole, first.total)
         weight, room = self._weight(first), self._room()
         if weight > room and part.end - part.start > 1:
             parts = part.foreseen or self._cut(part, first, weight / (_FILL * room))
@@ -406,114 +327,57 @@ class Reader:
     def _ask_for_rest(self, part: _Part) -> list[Ticket[Page]]:
         """Ask for the other pages of a window."""
         first = self._first(part).answer
-        if not _is_full(first) or self._weight(first) > self._room():
+        if not is_full(first) or self._weight(first) > self._room():
             return []
         return [
             self._submit(part.start, part.end, number, first.asked, urgent=False)
-            for number in range(1, _pages(first))
+            for number in range(1, number_of_pages(first))
         ]
-
-    def _add_up(self, part: _Part, first: Page) -> None:
-        """Compare a count with those of its parts, once they are all there."""
-        whole = part.whole
-        if whole is None or first.total is None:
-            return
-        whole.unasked -= 1
-        whole.added += first.total
-        if whole.unasked:
-            return
-        if whole.added == whole.total:
-            self._trusted = max(self._trusted, whole.total)
-        elif whole.added > whole.overlap * whole.total:
-            # Not even if everything lay where parts overlap.
-            self._tell_of_cap(whole.total, whole.added)
-        elif whole.added < whole.total:
-            self._short.append(whole)
-
-    def _count_again(self) -> None:
-        """Count again, first the whole, where parts counted less.
-
-        That may have been due to what appeared or disappeared between the answers.
-        """
-        while self._short and not self._told_of_short:
-            borders = self._short.pop().borders
-            total = self._page(borders[0], borders[-1], 0, 1).total
-            parts = [self._submit(*pair, 0, 1) for pair in itertools.pairwise(borders)]
-            counts = [self._take(part).total for part in parts]
-            added = sum(count or 0 for count in counts)
-            if total is not None and None not in counts and added < total:
-                self._told_of_short = True
-                logger.warning(
-                    "%s: Celonis counts %d records from %s to %s, but %d in the parts of that "
-                    "time: others may be missing",
-                    self._name,
-                    total,
-                    format_second(borders[0]),
-                    format_second(borders[-1]),
-                    added,
-                )
 
     def _is_fit(self, plan: list[_Part], part: _Part) -> bool:
         """Tell whether a window can be read now; divide it if its count cannot be believed."""
         first = self._first(part).answer
-        if not self._is_new_maximum(first):
+        if not self._counts.doubts(first):
             return True
         for other in [each for each in plan[1:] if each.whole is part.whole is not None]:
             try:
                 self._arrange(plan, other)
             except TapError:
                 break  # It fails in its turn, when what lies before it was read.
-        if self._is_new_maximum(first):
+        if self._counts.doubts(first):
             self._look_for_more(plan, first)
-        if not self._is_new_maximum(first) or part.end - part.start == 1:
+        if not self._counts.doubts(first) or part.end - part.start == 1:
             return True
-        if _is_short(first):
+        if is_short(first):
             part.cancel()
             plan[:1] = self._divide(part, first, self._halve(part, first))
             return False
-        weight, known = self._weight(first), max(self._trusted, self._page_size)
-        if part.whole is not None and weight <= (1 if self._count_is_capped else 2) * known:
+        weight, known = self._weight(first), max(self._counts.trusted, self._page_size)
+        if part.whole is not None and weight <= (1 if self._counts.is_capped else 2) * known:
             return True  # Its records can be held while they are compared with its count.
         part.cancel()
         number = max(_LEAST_PARTS, weight / (_FILL * self._room()))
-        plan[:1] = self._divide(part, first, part.foreseen or self._cut(part, first, number))
+        plan[:1] = self._divide(part, first, self._cut(part, first, number))
         return False
 
     def _look_for_more(self, plan: list[_Part], first: Page) -> None:
         """Look for a count that shows that another one can be believed."""
-        if not _is_short(first):
-            self._ask_for_two(plan, first)
-        elif self._all_until < plan[-1].end:
-            self.count_all(plan[-1].end)
-
-    def _ask_for_two(self, plan: list[_Part], first: Page) -> None:
-        """See whether the counts of two windows add up to one that is asked for both.
-
-        What both of them show is what lies around their border, whatever the bounds mean: that is
-        asked for, too, since in a busy log there is always something.
-        """
+        if is_short(first):
+            self._counts.count_all_once(plan[-1].end)
+            return
         part, *others = plan[:2]
         if not others or not others[0].is_window:
             return
         total, other = first.total, self._first(others[0]).answer.total
-        if not total or not other:
-            return
-        spans = (part.start, others[0].end), (part.end, part.end)
-        tickets = [self._ask(a - PADDING_SECONDS, b + PADDING_SECONDS, 0, 1) for a, b in spans]
-        both, twice = (self._take(ticket).total for ticket in tickets)
-        # Under a cap, a count that is lower than another one is true.
-        if twice is not None and max(total, other) < (both or 0) == total + other - twice:
-            self._trusted = max(self._trusted, both or 0)
+        if total and other:
+            self._counts.add_two((part.start, part.end, others[0].end), (total, other))
 
     @staticmethod
     def _divide(part: _Part, first: Page, divided: list[_Part]) -> list[_Part]:
         """Note that a part is divided: the counts of these will be compared with its own."""
         if first.total is not None:
-            # Parts that are longer than what is asked for beside them overlap in pairs only.
-            shortest = min(each.end - each.start for each in divided)
-            overlap = 2 if shortest >= 2 * (PADDING_SECONDS + 1) else len(divided)
             borders = [part.start, *(each.end for each in divided)]
-            whole = _Whole(borders, first.total, len(divided), overlap)
+            whole = Whole(borders, first.total, len(divided))
             for each in divided:
                 each.whole = whole
         return divided
@@ -560,8 +424,8 @@ class Reader:
     def _room(self) -> int:
         """Give how many records a window may hold now."""
         room = min(self._pages * self._page_size, int(MAX_BYTES / self._record_bytes))
-        if self._count_is_capped:
-            room = min(room, self._trusted)
+        if self._counts.is_capped:
+            room = min(room, self._counts.trusted)
         # At least a page of records as large as these.
         return max(min(self._page_size, int(MAX_BYTES / self._record_bytes)), room, 1)
 
@@ -569,7 +433,7 @@ class Reader:
         """Give how many records a window holds, by its first page."""
         if page.total is not None:
             return page.total
-        return len(page.records) if _is_short(page) else 4 * self._room()
+        return len(page.records) if is_short(page) else 4 * self._room()
 
     def _submit(
         self, start: int, end: int, number: int, size: int | None = None, *, urgent: bool = True
@@ -590,6 +454,11 @@ class Reader:
 
         return self._pool.submit(call, urgent=urgent)
 
+    def _count(self, spans: Sequence[tuple[int, int]]) -> list[int | None]:
+        """Ask how many records there are from one second to another, as Celonis' bounds go."""
+        tickets = [self._ask(*span, 0, 1) for span in spans]
+        return [self._take(ticket).total for ticket in tickets]
+
     def _take(self, ticket: Ticket[Page]) -> Page:
         """Wait for an answer; meanwhile, the windows ahead are asked for."""
         page = self._pool.take(ticket, self._look_ahead)
@@ -598,7 +467,7 @@ class Reader:
 
     def _weigh(self, page: Page) -> None:
         """Learn how large records are, and how far Celonis counts; a few small ones tell little."""
-        self._largest = max(self._largest, page.total or 0)
+        self._counts.see(page.total)
         number = len(page.records)
         if number:
             known = self._record_bytes * 0.9 ** min(1.0, number / _FEW)
@@ -613,7 +482,7 @@ class Reader:
         self, start: int, end: int, first: Page, others: Sequence[Ticket[Page]] = ()
     ) -> Window:
         """Read one window whose first page is there, and whose other pages may be on their way."""
-        if self._is_new_maximum(first) and end - start > 1:
+        if self._counts.doubts(first) and end - start > 1:
             return self._read_parts(start, end, first)
         try:
             return self._settle(self._attempt(start, end, first, others))
@@ -635,33 +504,6 @@ class Reader:
             self._pages, self._calm = self._pages * 2, 0
         return window
 
-    def _is_new_maximum(self, page: Page) -> bool:
-        """Tell whether believing the count would need more trust than it has earned."""
-        if page.total is None:
-            return False
-        if _is_short(page):
-            return page.total >= max(self._largest, _LEAST_CAP, self._believed + 1)
-        return page.total >= self._trusted
-
-    def _tell_of_cap(self, counted: int, seen: int) -> None:
-        if not self._told_of_cap:
-            self._told_of_cap = True
-            logger.warning(
-                "%s: Celonis counts %d records where there are %d; counts above %d are not "
-                "believed in this run",
-                self._name,
-                counted,
-                seen,
-                min(counted - 1, max(self._trusted, self._page_size)),
-            )
-
-    def _compare(self, start: int, end: int, seen: int) -> None:
-        """Tell if Celonis counts less in a range than was seen there."""
-        counted = self._page(start, end, 0, 1).total
-        if counted is not None and counted < seen:
-            self._tell_of_cap(counted, seen)
-        self._is_halved = False
-
     def _read_parts(self, start: int, end: int, first: Page, *, check: bool = True) -> Window:
         """Read a window as two; see whether their counts add up to its own."""
         is_whole = first.total is not None and first.total <= len(first.records)
@@ -675,10 +517,9 @@ class Reader:
         if check and first.total is not None and not self.unreadable:
             seen = window.before + len(window.events) + window.after
             if seen == first.total or seen == self._page(start, end, 0).total:
-                self._trusted = max(self._trusted, seen)
+                self._counts.trust(seen)
             else:
-                self._count_is_capped = True
-                self._tell_of_cap(first.total, seen)
+                self._counts.cap(first.total, seen)
         return window
 
     @staticmethod
@@ -704,12 +545,12 @@ class Reader:
         pages = self._collect(start, end, first, self._page_size, others)
         # One after the other as they come: the next ones are on their way meanwhile.
         answers = [self._events(page, start, end) for page in pages]
-        copies = _most_copies(answers)
+        copies = most_copies(answers)
         if first.total is not None and copies.total() != first.total:
             self._mend(start, end, answers, copies)
             if copies.total() != first.total:
                 raise NotProvenError("pages overlap", again=False)
-        return self._window(start, end, answers, copies)
+        return make_window(start, end, answers, copies)
 
     def _mend(
         self, start: int, end: int, answers: list[list[Event]], copies: Counter[bytes]
@@ -741,7 +582,7 @@ class Reader:
         """Give all pages of a window; in the end they agree on a count and add up to it."""
         total, length, size = first.total, len(first.records), first.asked or size
         if total is None:
-            if not _is_short(first) or self._page(start, end, 1, size).records:
+            if not is_short(first) or self._page(start, end, 1, size).records:
                 raise NotProvenError("Celonis does not say how many records there are")
             yield first
             return
@@ -763,43 +604,23 @@ class Reader:
 
     def _see_the_end(self, start: int, end: int, first: Page, size: int) -> None:
         """See that nothing follows the last page, as far as the count cannot be believed."""
-        total, is_too_much = first.total, self._is_new_maximum(first)
-        if not (is_too_much or _ends_full(first)) or total is None:
+        total, is_too_much = first.total, self._counts.doubts(first)
+        if not (is_too_much or ends_full(first)) or total is None:
             return
-        if not _is_short(first) and self._page(start, end, _pages(first), size).records:
+        if not is_short(first) and self._page(start, end, number_of_pages(first), size).records:
             raise NotProvenError(f"{total} records announced, but there are more")
         if is_too_much and end - start > 1:
             raise NotProvenError(f"{total} records are more than is believed", again=False)
         if is_too_much:
-            self._doubt(start, total)
-
-    def _doubt(self, second: int, total: int) -> None:
-        """Tell if what a single second counts may be all that Celonis ever counts and shows.
-
-        A count that is lower than another one is true, whatever the cap; that of all history is.
-        """
-        if total >= self._largest and self._all_until <= second:
-            self.count_all(second + 1)
-        if total < self._largest:
-            return
-        if self._doubted.isdisjoint((second - 1, second)):  # Its neighbours are asked for with it.
-            logger.warning(
-                "%s: Celonis counts %d records from %s to %s, and no more in all of its history: "
-                "if that is the most that it ever counts and shows, others from there are missing",
-                self._name,
-                total,
-                format_second(second - PADDING_SECONDS),
-                format_second(second + 1 + PADDING_SECONDS),
-            )
-        self._doubted.add(second)
+            self._counts.doubt(start, total)
 
     def _others(
         self, start: int, end: int, first: Page, size: int, asked: Sequence[Ticket[Page]]
     ) -> Generator[Page]:
         """Give the pages that follow the first; those that nobody wants any more are dropped."""
         tickets = deque(asked)
-        numbers = range(1 + len(tickets), _pages(first))
-        ahead = self._pool.parallel if _is_full(first) else 1
+        numbers = range(1 + len(tickets), number_of_pages(first))
+        ahead = self._pool.parallel if is_full(first) else 1
         try:
             for number in numbers:
                 tickets.append(self._submit(start, end, number, size))
@@ -834,17 +655,17 @@ class Reader:
             if first.total != total:
                 seen, passes, total = [], [], first.total
             # What was shown before takes no more memory, however many passes there are.
-            seen = _fullest([seen, *now])
+            seen = fullest([seen, *now])
             whole = Counter(event.key for answer in now for event in answer)
             passes.append(whole)
             if len(seen) < total and whole != passes[0]:
                 seen = self._look_closer(second, now, seen, total)
             if len(seen) == total:
-                return self._window(second, second + 1, [seen], Counter(map(_KEY, seen)))
+                return make_window(second, second + 1, [seen], Counter(map(_KEY, seen)))
             # More identical events than fit on a page are never shown at once. Then the order is
             # believed to stand still if no two passes differ, each with other borders.
             if len(passes) >= _AGREEING_PASSES and all(each == whole for each in passes):
-                return self._window(second, second + 1, now, whole)
+                return make_window(second, second + 1, now, whole)
         raise TapError(
             f"{self._name}: the second at {format_second(second)} cannot be read completely "
             f"({doubt}). Nothing from there on was taken as read; the next run tries again."
@@ -866,147 +687,14 @@ class Reader:
         """
         most = max(map(len, shown))
         for turn in range(_CLOSER_LOOKS * len(shown)):
-            size, number = _best_page(_lacking(shown, seen), most, turn)
-            page = self._page(second, second + 1, number, size)
+            size, number = best_page(lacking(shown, seen), most, turn)
+            try:
+                page = self._page(second, second + 1, number, size)
+            except NotProvenError:
+                break
             if page.total != total:
                 break
-            seen = _fullest([seen, self._events(page, second, second + 1)])
+            seen = fullest([seen, self._events(page, second, second + 1)])
             if len(seen) == total:
                 break
         return seen
-
-    @staticmethod
-    def _window(start: int, end: int, answers: list[list[Event]], copies: Counter[bytes]) -> Window:
-        several = {key: number for key, number in copies.items() if number > 1}
-        once = {
-            event.key: event for answer in answers for event in answer if event.key not in several
-        }
-        events = [each for each in once.values() if each.second is not None]
-        events += [each for each in _twins(several, answers) if each.second is not None]
-        events.sort(key=_IN_ORDER)
-        first, last = (bisect_left(events, second, key=_SECOND) for second in (start, end))
-        return Window(start, end, events[first:last], before=first, after=len(events) - last)
-
-
-def place(
-    records: Iterable[dict[str, Any]],
-    parse: Callable[[dict[str, Any]], Event],
-    unreadable: set[bytes],
-    *,
-    start: int,
-    end: int,
-    name: str,
-) -> list[Event]:
-    """Make events of the records that a padded window shows, and note those without a time.
-
-    Raises:
-        TapError: One lies elsewhere.
-    """
-    # One second more than was asked for, since Celonis may round.
-    low, high = start - PADDING_SECONDS - 1, end + PADDING_SECONDS + 1
-    events = [parse(record) for record in records]
-    for event in events:
-        if event.second is None:
-            unreadable.add(event.key)
-        elif not low <= event.second <= high:
-            raise TapError(
-                f"{name}: asked for {format_second(low + 1)} to {format_second(high - 1)}, Celonis "
-                f"answered with an event of {event.timestamp}: it ignores or misreads the time "
-                "range, so a complete copy cannot be made. Please report this."
-            )
-    return events
-
-
-def _pages(first: Page) -> int:
-    """Give how many pages a window has, by its first."""
-    length = len(first.records)
-    return -(-first.total // length) if first.total and length else 1
-
-
-def _is_full(page: Page) -> bool:
-    return len(page.records) == page.limit
-
-
-def _ends_full(first: Page) -> bool:
-    """Tell whether another page might follow the last one of a window, whatever is counted."""
-    if not first.total or not first.records or _is_short(first):
-        return False
-    return first.total % len(first.records) == 0
-
-
-def _is_short(page: Page) -> bool:
-    """Tell whether a page shows that nothing follows it, whatever is counted."""
-    return len(page.records) < page.limit and page.total in {None, len(page.records)}
-
-
-def _twins(several: Mapping[bytes, int], answers: Iterable[list[Event]]) -> Generator[Event]:
-    """Give so many events with each key; they may differ in fields that are not part of it."""
-    shown: dict[bytes, list[list[Event]]] = {key: [] for key in several}
-    for answer in answers if several else ():
-        here: dict[bytes, list[Event]] = {}
-        for event in answer:
-            if event.key in several:
-                here.setdefault(event.key, []).append(event)
-        for key, events in here.items():
-            shown[key].append(events)
-    for key, number in several.items():
-        most = max(shown[key], key=len)
-        twins = most if len(most) >= number else list(itertools.chain(*shown[key]))
-        yield from sorted(twins[:number], key=lambda event: canonical(event.record))
-
-
-def _fullest(answers: Iterable[list[Event]]) -> list[Event]:
-    """Give the copies of each record from the one answer that showed most of them."""
-    most: dict[bytes, list[Event]] = {}
-    for answer in answers:
-        shown: dict[bytes, list[Event]] = {}
-        for event in answer:
-            shown.setdefault(event.key, []).append(event)
-        for key, events in shown.items():
-            if len(events) > len(most.get(key, ())):
-                most[key] = events
-    return [event for events in most.values() for event in events]
-
-
-def _lacking(shown: Sequence[list[Event]], seen: Iterable[Event]) -> range:
-    """Give where those events are shown that lack most copies: of one time, if times are in order.
-
-    Ties have the same places among themselves, however they move.
-    """
-    times = [event.timestamp for answer in shown for event in answer]
-    missing = Counter(times)
-    missing.subtract(event.timestamp for event in seen)
-    time, _ = max(missing.items(), key=itemgetter(1))
-    first, last = times.index(time), len(times) - times[::-1].index(time)
-    return range(first, last) if last - first == times.count(time) else range(len(times))
-
-
-def _best_page(places: range, most: int, turn: int) -> tuple[int, int]:
-    """Choose the size and the number of a page that shows much of some places.
-
-    Args:
-        places: Of records, in the order of the pages.
-        most: Records that fit on a page.
-        turn: How often this was asked: the answer is another page, if others are as good.
-    """
-    pages = [
-        (min(places.stop, (number + 1) * size) - max(places.start, number * size), size, number)
-        for size in range(most, most // 2, -1)
-        for number in range(places.start // size, (places.stop - 1) // size + 1)
-    ]
-    best, *_ = max(pages)
-    good = [(size, number) for shown, size, number in pages if shown > _AS_GOOD * best]
-    return good[turn % len(good)]
-
-
-def _most_copies(answers: Sequence[list[Event]]) -> Counter[bytes]:
-    """Count the copies of each record, as many as one single answer showed at once."""
-    most = Counter(map(_KEY, itertools.chain.from_iterable(answers)))
-    repeated = {key for key, number in most.items() if number > 1}
-    for key in repeated:
-        del most[key]
-    for answer in answers if repeated else ():
-        shown = Counter(key for key in map(_KEY, answer) if key in repeated)
-        for key, number in shown.items():
-            most[key] = max(most[key], number)
-    return most

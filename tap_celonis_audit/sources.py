@@ -10,9 +10,10 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tap_celonis_audit.answers import Look, NotProvenError, Page
 from tap_celonis_audit.cursor import CursorReader, Link
 from tap_celonis_audit.errors import ParametersError, TapError, TooLargeError
-from tap_celonis_audit.reader import Look, NotProvenError, Page, Reader
+from tap_celonis_audit.reader import Reader
 from tap_celonis_audit.windows import format_bound, format_zoned_bound
 
 if sys.version_info >= (3, 12):
@@ -23,10 +24,10 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tap_celonis_audit.answers import Event
     from tap_celonis_audit.client import Answer
     from tap_celonis_audit.errors import Api
     from tap_celonis_audit.pool import Pool
-    from tap_celonis_audit.reader import Event
 
 logger = logging.getLogger(__name__)
 

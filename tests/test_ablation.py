@@ -18,19 +18,20 @@ import worlds
 from worlds import NOON_S, SETTLE, Copy, World, parse, record
 
 from tap_celonis_audit import cursor, follow, reader
+from tap_celonis_audit.counts import Counts
 from tap_celonis_audit.cursor import CursorReader
 from tap_celonis_audit.errors import TapError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import event_id
-from tap_celonis_audit.reader import Event, Reader
+from tap_celonis_audit.reader import Reader
 from tap_celonis_audit.sandbox.cursors import Cursors
 from tap_celonis_audit.state import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tap_celonis_audit.answers import Event, Page
     from tap_celonis_audit.cursor import Link
-    from tap_celonis_audit.reader import Page
 
 pytestmark = pytest.mark.usefixtures("parallel")
 
@@ -95,7 +96,7 @@ def test_copies_within_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def lengths(answers: Iterable[list[Event]]) -> Counter[bytes]:
         return Counter(event.key for answer in answers for event in answer)
 
-    lost, extra, _ = check(make, lambda: monkeypatch.setattr(reader, "_most_copies", lengths))
+    lost, extra, _ = check(make, lambda: monkeypatch.setattr(reader, "most_copies", lengths))
     assert lost > 0
     assert lost == extra
 
@@ -111,7 +112,7 @@ def test_counts_are_believed_only_as_far_as_they_add_up(monkeypatch: pytest.Monk
         return copy
 
     def trusting() -> None:
-        monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False)
+        monkeypatch.setattr(Counts, "doubts", lambda *_: False)
         monkeypatch.setattr(Reader, "_room", lambda _: 3_200)
 
     lost, *_ = check(make, trusting)
@@ -128,7 +129,7 @@ def test_a_count_is_believed_only_below_another_one(monkeypatch: pytest.MonkeyPa
         copy.run()
         return copy
 
-    lost, *_ = check(make, lambda: monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False))
+    lost, *_ = check(make, lambda: monkeypatch.setattr(Counts, "doubts", lambda *_: False))
     assert lost > 0
 
 
@@ -147,7 +148,7 @@ def test_a_small_log_is_read_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def believing() -> None:
         def expect(self: Reader, known: dict[int, int]) -> None:
-            self._believed = sum(known.values())
+            self._counts.know(sum(known.values()))
 
         monkeypatch.setattr(Reader, "expect", expect)
 
@@ -157,7 +158,7 @@ def test_a_small_log_is_read_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_lies_behind_the_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts are too low by the records of the last page, and are believed nevertheless."""
-    monkeypatch.setattr(Reader, "_is_new_maximum", lambda *_: False)
+    monkeypatch.setattr(Counts, "doubts", lambda *_: False)
 
     def make() -> Copy:
         world = World()
@@ -173,7 +174,7 @@ def test_nothing_lies_behind_the_last_page(monkeypatch: pytest.MonkeyPatch) -> N
         copy.run()
         return copy
 
-    lost, *_ = check(make, lambda: monkeypatch.setattr(reader, "_ends_full", lambda _: False))
+    lost, *_ = check(make, lambda: monkeypatch.setattr(reader, "ends_full", lambda _: False))
     assert lost > 0
 
 
@@ -290,10 +291,8 @@ def test_records_lie_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch, 
 
     with pytest.raises(TapError, match="misreads the time range"):
         make()
-    original = reader.Page
 
-    def unchecked(self: Reader, page: reader.Page, _start: int, _end: int) -> list[Event]:
-        assert isinstance(page, original)
+    def unchecked(self: Reader, page: Page, _start: int, _end: int) -> list[Event]:
         return [self._parse(each) for each in page.records]
 
     monkeypatch.setattr(Reader, "_events", unchecked)

@@ -13,9 +13,9 @@ from outputs import run_tap
 
 from tap_celonis_audit import client as client_module
 from tap_celonis_audit import sdk
+from tap_celonis_audit.answers import NotProvenError
 from tap_celonis_audit.client import Answer
 from tap_celonis_audit.errors import TapError, failure
-from tap_celonis_audit.reader import NotProvenError
 from tap_celonis_audit.sandbox import Sandbox
 from tap_celonis_audit.sources import NumberedPages
 from tap_celonis_audit.streams import AuditLogsStream

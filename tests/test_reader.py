@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from worlds import BOUNDS, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, Rounds, World, parse, record
 
+from tap_celonis_audit.answers import Look, NotProvenError, Page
 from tap_celonis_audit.errors import TapError
-from tap_celonis_audit.reader import MAX_PAGES, Look, Page, Reader
+from tap_celonis_audit.keys import canonical
+from tap_celonis_audit.reader import MAX_PAGES, Reader
 from tap_celonis_audit.streams import AuditLogsStream
 from tap_celonis_audit.streams.events import event_maker
 from tap_celonis_audit.windows import format_second
@@ -151,6 +153,26 @@ def test_a_bulk_change_with_twins_takes_few_requests(order: Order, seed: int) ->
     assert world.requests <= 40 + 60 * (order == "unstable")
 
 
+@pytest.mark.parametrize("refused", range(1, 40))
+def test_pages_of_a_crowded_second_that_are_too_large(refused: int) -> None:
+    """Whichever it is, smaller ones are asked for afterwards."""
+    world = World(order="unstable", seed=refused)
+    world.tie(25, NOON_S * 1000)
+    for group in range(3):
+        world.tie(3, NOON_S * 1000, name=f"triplets-{group}", twins=True)
+
+    def fetch(first: int, last: int, number: int, size: int) -> Page:
+        is_refused = world.requests >= refused
+        if is_refused and number and size > 15:
+            raise NotProvenError("a page is too large")
+        return world.fetch(first, last, number, min(size, 15 if is_refused else size))
+
+    reader = Reader(fetch, parse, name="audit_logs", page_size=20)
+    (window,) = reader.read(NOON_S, NOON_S + 1)
+    shown = Counter(canonical(event.record) for event in window.events)
+    assert shown == world.truth(NOON_S, NOON_S + 1)
+
+
 def test_five_thousand_events_in_one_second() -> None:
     world = World(order="unstable")
     for index in range(5000):
@@ -240,7 +262,7 @@ def test_an_overlap_in_the_padding_is_not_taken_for_settled() -> None:
         return Page(shown[number * size : (number + 1) * size], len(shown), size)
 
     reader = Reader(fetch, parse, name="audit_logs", page_size=3)
-    reader._trusted = 100
+    reader._counts.trust(100)
     found = [event.record for window in reader.read(start, end) for event in window.events]
     assert found == [a, b, c, lost]
 

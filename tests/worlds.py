@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
+from tap_celonis_audit.answers import Look
 from tap_celonis_audit.cursor import CursorReader
 from tap_celonis_audit.errors import ParametersError
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import canonical
 from tap_celonis_audit.pool import Pool, Ticket
-from tap_celonis_audit.reader import Look, Reader
+from tap_celonis_audit.reader import Reader
 from tap_celonis_audit.sandbox.api import Bounds, Empty, Order, Precision, Reading
 from tap_celonis_audit.sandbox.clock import Clock, to_iso, to_ms
 from tap_celonis_audit.sandbox.cursors import Cursors
@@ -38,9 +39,9 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from tap_celonis_audit.answers import Event, Page
     from tap_celonis_audit.cursor import Link
     from tap_celonis_audit.follow import Row
-    from tap_celonis_audit.reader import Event, Page
 
 T = TypeVar("T")
 

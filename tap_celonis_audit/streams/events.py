@@ -12,10 +12,10 @@ from singer_sdk import typing as th
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_celonis_audit import sdk
+from tap_celonis_audit.answers import Event
 from tap_celonis_audit.errors import GoneError, RateLimitError, TapError, failure
 from tap_celonis_audit.follow import Follower
 from tap_celonis_audit.keys import digest, record_digester
-from tap_celonis_audit.reader import Event
 from tap_celonis_audit.sources import NumberedPages
 from tap_celonis_audit.state import Bookmark
 from tap_celonis_audit.values import replace_odd

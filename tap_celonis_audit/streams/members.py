@@ -30,8 +30,8 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tap_celonis_audit.answers import Page
     from tap_celonis_audit.client import Answer
-    from tap_celonis_audit.reader import Page
 
 _NAME_AND_EMAIL = re.compile(r"(.*\S)?\s*\(([^()\s]+@[^()\s]+)\)", re.DOTALL)
 # Not ASCII alone: Java and browsers of late years put a narrow space before AM and PM.
