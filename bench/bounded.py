@@ -35,6 +35,8 @@ YEAR_MS = 365 * DAY_MS
 #: What the design promises.
 MAX_MEMORY_MB = 150
 MAX_STATE_BYTES = 1_000_000
+#: Longer logs are not filled with records of up to a megabyte: a hundredth of this is half a GB.
+_MOST_LARGE = 100_000
 
 _BODY = (
     '{{"userId":"8161c24e-2b32-44eb-bedb-{0:012d} (user{0}@example.com)","userRole":"ANALYST",'
@@ -126,8 +128,9 @@ def shapes(number: int) -> Iterator[tuple[str, ComputedLog]]:
         "all in the last six hours",
         ComputedLog(Stretch(now - DAY_MS // 4, now, min(number, 300_000))),
     )
-    large = Stretch(now - YEAR_MS, now - DAY_MS, min(1_000, number // 100))
-    yield "evenly over a year, 100 kB to 1 MB each", LargeLog(large)
+    if number <= _MOST_LARGE:
+        large = Stretch(now - YEAR_MS, now - DAY_MS, number // 100)
+        yield "evenly over a year, 100 kB to 1 MB each", LargeLog(large)
     second = now - 30 * DAY_MS
     yield (
         "5,000 in each of some seconds",
