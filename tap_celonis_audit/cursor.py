@@ -124,7 +124,7 @@ class CursorReader:
     def shown(self, second: int, *, is_first: bool) -> None:
         """Tell nothing either."""
 
-    def expect(self, known: Mapping[int, int]) -> None:
+    def expect(self, known: Mapping[int, int], low: int | None) -> None:
         """Prepare for nothing, since nothing is counted."""
 
     def contains(self, event: Event) -> bool:

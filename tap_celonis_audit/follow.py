@@ -207,8 +207,7 @@ class Follower:
         """Read on from the watermark; before that, look for late arrivals by count."""
         bookmark, watch = self._bookmark, self._bookmark.watch
         low = self._low_border()
-        if low is None:
-            self._reader.expect(watch.counts)
+        self._reader.expect(watch.counts, low)
         settled = int(self._now() - self._settle_seconds)
         end = settled if end is None else min(end, settled)
         # At least a second is read: it shows how much of the last one a range includes.
@@ -219,11 +218,9 @@ class Follower:
         if start <= low:
             return  # Nothing that is wanted can still appear.
         windows = self._reader.read(start, end)
-        # First: where this is more than what is shown below, that can be believed.
-        counted = self._reader.count(low, end + PADDING_SECONDS)
+        # Counted behind it, so that what appears meanwhile makes the count too large, if anything.
         first = next(windows)
-        if first.end != end:
-            counted = self._reader.count(low, first.end + PADDING_SECONDS)
+        counted = self._reader.count(low, first.end + PADDING_SECONDS)
         if counted is not None:
             counted -= (self._shown(low, is_first=True) or 0) + len(first.events) + first.after
         if counted != watch.expected(low + 1, start):
@@ -257,7 +254,11 @@ class Follower:
         return None if self._shown(low, is_first=True) is None else low
 
     def _verify(self, start: int, end: int, counted: int) -> Iterator[Sequence[Row]]:
-        """Compare the count of ``[start, end)`` with what is known; read again where it differs."""
+        """Compare the count of ``[start, end)`` with what is known; read again where it differs.
+
+        What is known of a span changes only after it was counted, so that nothing that appears
+        meanwhile can stand in for what appeared before.
+        """
         watch, few = self._bookmark.watch, max(self._reader.few, 1)
         known = watch.expected(start, end)
         if known == counted:
@@ -268,11 +269,8 @@ class Follower:
             yield from self._read(start, end)
             return
         middle = self._middle(start, end)
-        for part in ((start, middle), (middle + 1, end), (middle, middle + 1)):
-            if watch.expected(start, end) == counted:
-                return
-            is_second = part[0] == middle
-            number = None if is_second else self._count(*part)
+        for part in ((start, middle), (middle, end)):
+            number = self._count(*part)
             yield from self._read(*part) if number is None else self._verify(*part, number)
 
     def _count(self, start: int, end: int) -> int | None:
@@ -295,10 +293,11 @@ class Follower:
         return self._borders[border]
 
     def _middle(self, start: int, end: int) -> int:
-        """Give a second in the middle of a span, one without events if there is one nearby."""
-        middle, nearby = (start + end) // 2, range((end - start) // 6)
+        """Give a second in the middle of a span, behind and before none if there is one nearby."""
+        watch, middle, nearby = self._bookmark.watch, (start + end) // 2, range((end - start) // 6)
         seconds = (middle + sign * offset for offset in nearby for sign in (1, -1))
-        return next(filter(self._bookmark.watch.is_quiet, seconds), middle)
+        quiet = (each for each in seconds if watch.is_quiet(each - 1) and watch.is_quiet(each))
+        return next(quiet, middle)
 
     def _read(self, start: int, end: int) -> Iterator[Sequence[Row]]:
         """Read a span and give what is new in it."""

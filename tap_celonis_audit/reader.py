@@ -149,6 +149,9 @@ class Reader:
         self._calm = 0
         self._record_bytes = 1.0
         self._known_middle: int | None = None
+        self._low: int | None = None
+        self._counted: dict[tuple[int, int], int | None] = {}
+        """What was counted before it was asked."""
         self._is_halved = False
         """Whether what is read was divided because no larger count is known."""
         self._counts = Counts(
@@ -165,16 +168,21 @@ class Reader:
 
     def count(self, first: int, last: int) -> int | None:
         """Ask how many records Celonis counts from one second to another, as its bounds go."""
-        (total,) = self._count([(first, last)])
+        span = first, last
+        if span in self._counted:
+            return self._counted.pop(span)
+        (total,) = self._count([span])
         return total
 
-    def expect(self, known: Mapping[int, int]) -> None:
-        """Prepare for reading again what an earlier run saw.
+    def expect(self, known: Mapping[int, int], low: int | None) -> None:
+        """Prepare for reading behind what an earlier run saw, or that again.
 
         Args:
             known: Second → number of events.
+            low: Where a count will begin that is asked for behind the first window, and holds it.
         """
-        if not known:
+        self._low = low
+        if low is not None or not known:
             return
         first, last = min(known), max(known)
         total = self._counts.count_all(last + 1)
@@ -362,10 +370,15 @@ class Reader:
 
     def _look_for_more(self, plan: list[_Part], first: Page) -> None:
         """Look for a count that shows that another one can be believed."""
-        if is_short(first):
-            self._counts.count_all_once(plan[-1].end)
-            return
         part, *others = plan[:2]
+        if is_short(first):
+            if self._low is not None:
+                span = self._low, part.end + PADDING_SECONDS
+                (self._counted[span],) = self._count([span])
+                self._low = None
+            if self._counts.doubts(first):
+                self._counts.count_all_once(plan[-1].end)
+            return
         if not others or not others[0].is_window:
             return
         total, other = first.total, self._first(others[0]).answer.total

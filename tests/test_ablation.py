@@ -147,7 +147,7 @@ def test_a_small_log_is_read_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
         return copy
 
     def believing() -> None:
-        def expect(self: Reader, known: dict[int, int]) -> None:
+        def expect(self: Reader, known: dict[int, int], _: int | None) -> None:
             self._counts.know(sum(known.values()))
 
         monkeypatch.setattr(Reader, "expect", expect)

@@ -470,6 +470,32 @@ def test_an_event_that_appears_between_the_requests_of_a_quiet_run(at: int, ago:
     assert copy.records.total() == 3_001
 
 
+@pytest.mark.parametrize("at", range(1, 16))
+@pytest.mark.parametrize("news", [0, 5, 150, 2_000])
+def test_an_event_that_appears_in_a_run_does_not_stand_in_for_a_late_one(
+    news: int, at: int
+) -> None:
+    """It lies in what is read; the other one is asked for by count, for the last time."""
+    world = World()
+    world.fill(600, NOON_S - 5 * HOUR, NOON_S - SETTLE)
+    copy = Copy(world)
+    copy.run()
+    world.log.add(record((NOON_S - 3 * HOUR) * 1000, "late"))
+    world.clock.advance(seconds=DAY)
+    world.fill(news, NOON_S, world.now_s - HOUR, name="news")
+    begun = world.requests
+
+    def hook(_: World) -> None:
+        if world.requests == begun + at:
+            world.log.add(record((world.now_s - 2 * HOUR) * 1000, "during the run"))
+
+    world.hook = hook
+    copy.run()
+    assert "late" in {row.event.record["event"] for row in copy.rows}
+    copy.run()
+    copy.check()
+
+
 def test_a_start_date_that_is_moved_back_adds_the_older_history() -> None:
     world = World()
     world.fill(3_000, NOON_S - 10 * DAY, NOON_S)
