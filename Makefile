@@ -209,4 +209,4 @@ targets: install ## Copy 100,000 events into every target of docs/targets.md, an
 
 .PHONY: soak
 soak: install ## Try to confuse the reader for a long time (SOAK=20000 examples, half an hour)
-	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_kill.py tests/test_quiet_runs.py tests/test_machine.py
+	SOAK=$${SOAK:-20000} $(RUN)/pytest --numprocesses 0 tests/test_kill.py tests/test_quiet_runs.py tests/test_machine.py tests/test_random_worlds.py

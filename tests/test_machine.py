@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LATE = 7_200
 #: A longer soak: SOAK=2000 make soak
-EXAMPLES = int(os.environ.get("SOAK", "100"))
+EXAMPLES = int(os.environ.get("SOAK", "300"))
 
 
 class Team(RuleBasedStateMachine):
@@ -35,7 +35,7 @@ class Team(RuleBasedStateMachine):
         empty=st.sampled_from(["204", "list"]),
         page_size=st.sampled_from([20, 200]),
         parallel=st.sampled_from([1, 8]),
-        history=st.integers(0, 120),
+        history=st.one_of(st.integers(0, 120), st.integers(400, 800)),
         seed=st.integers(0, 2**16),
     )
     def found(
