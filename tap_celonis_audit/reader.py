@@ -77,6 +77,8 @@ _CLOSER_LOOKS = 4
 #: for a group that is a page and one; for small pages, chance needs more to be ruled out.
 _AGREEING_PASSES = 5
 _FEW = 100
+#: What lies so far behind a border, or before it, is not shown on its other side.
+_BESIDE = PADDING_SECONDS + 1
 #: More records than this in one second are taken for a wrong count.
 MAX_PER_SECOND = 1_000_000
 _KEY = attrgetter("key")
@@ -188,12 +190,14 @@ class Reader:
         total = self._counts.count_all(last + 1)
         if total is None or not LEAST_CAP <= total <= self._page_size:
             return
-        # One page may show the whole log: then no count is larger than its own.
-        middle = self._middle(first, last, sorted(Counter(known).elements()))
-        if first < middle - PADDING_SECONDS < middle + PADDING_SECONDS < last:
-            self._known_middle = middle
+        # One page may show the whole log: then no count is larger than its own, but each of two is
+        # smaller that leave something out.
+        seconds = sorted(Counter(known).elements())
+        if last - first >= 2 * _BESIDE:
+            middle = seconds[len(seconds) // 2]
+            self._known_middle = min(max(middle, first + _BESIDE), last - _BESIDE)
         else:
-            self._counts.know(sum(known.values()))  # One burst: that was told when it was new.
+            self._counts.know(len(seconds))  # One burst: that was told when it was new.
 
     def read(self, start: int, end: int) -> Generator[Window]:
         """Read ``[start, end)`` as adjacent proven windows, in ascending order.
@@ -540,11 +544,11 @@ class Reader:
         """Give where to cut a range in two that hold about as many of the events of these."""
         if not seconds:
             return (start + end) // 2
-        middle, beside = seconds[len(seconds) // 2], PADDING_SECONDS + 1
+        middle = seconds[len(seconds) // 2]
         if middle <= start:
-            middle = start + beside
+            middle = start + _BESIDE
         elif middle >= end:
-            middle = end - beside
+            middle = end - _BESIDE
         return min(max(middle, start + 1), end - 1)
 
     def _attempt(
