@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from outputs import run_tap
-from worlds import BOUNDS, LATE, NOON, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, record
+from worlds import LATE, NOON, NOON_S, SETTLE, Copy, World, record
 
 from tap_celonis_audit.sandbox import Sandbox
 from tap_celonis_audit.tap import TapCelonisAudit
@@ -111,13 +111,7 @@ def is_excused(copy: Copy) -> bool:
 def test_in_any_world(shape: Callable[..., None]) -> None:
     for seed in SEEDS[:: 8 if shape is always_busy else 1]:
         chance = random.Random(seed)
-        world = World(
-            order=chance.choice(ORDERS[:3]),
-            bounds=chance.choice(BOUNDS),
-            precision=chance.choice(PRECISIONS),
-            empty=chance.choice(["204", "list"]),
-            seed=seed,
-        )
+        world = World.by_chance(chance, seed=seed)
         page_size = chance.choice([20, 50, 100, 199, 200, 200])
         shape(world, most=page_size // 7)
         copy = Copy(

@@ -10,7 +10,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from worlds import BOUNDS, LATE, NOON_S, ORDERS, PRECISIONS, SETTLE, Copy, World, record
+from worlds import LATE, NOON_S, SETTLE, Copy, World, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +22,7 @@ SEEDS = range(int(os.environ.get("SOAK", "120")))
 
 def found(chance: random.Random, seed: int) -> Copy:
     """Make a team's log with some history, and a tap that reads it."""
-    world = World(
-        order=chance.choice(ORDERS[:3]),
-        bounds=chance.choice(BOUNDS),
-        precision=chance.choice(PRECISIONS),
-        empty=chance.choice(["204", "list"]),
-        seed=seed,
-    )
+    world = World.by_chance(chance, seed=seed)
     copy = Copy(
         world,
         page_size=chance.choice([20, 50, 100, 200, 200]),

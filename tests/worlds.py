@@ -99,6 +99,17 @@ class World:
         self.log = Log(self.clock, retention_days=self.retention_days)
         self.random = random.Random(self.seed)
 
+    @classmethod
+    def by_chance(cls, chance: random.Random, *, seed: int) -> World:
+        """Make one whose server answers in some way."""
+        return cls(
+            order=chance.choice(ORDERS[:3]),
+            bounds=chance.choice(BOUNDS),
+            precision=chance.choice(PRECISIONS),
+            empty=chance.choice(["204", "list"]),
+            seed=seed,
+        )
+
     @property
     def now_s(self) -> int:
         return self.clock.now_ms // 1000
